@@ -1,0 +1,64 @@
+"""Lengths of bodies: reading the claim, and holding a body to it."""
+
+from collections.abc import Mapping
+
+from pyfpm.errors import BadRequest
+
+# More digits than any real length; int() of a million digits would take a worker's time.
+_MOST_DIGITS = 18
+
+# How a web server says that it does not know the length: nginx an empty value, Caddy -1.
+UNKNOWN_LENGTHS = frozenset({"", "-1"})
+
+
+def parse_length(text: str) -> int:
+    """The length as decimal ASCII digits, nothing else (RFC 9110 §8.6); ValueError otherwise."""
+    if not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
+        raise ValueError(f"{text[:40]!r} is not a length")
+    return int(text)
+
+
+def declared_length(environ: Mapping[str, object]) -> int | None:
+    """CONTENT_LENGTH of a request; None when the web server does not know it.
+
+    It is a claim: the end of STDIN is the truth. Raises BadRequest (400) when it is malformed.
+    """
+    text = environ.get("CONTENT_LENGTH", "")
+    if text in UNKNOWN_LENGTHS:
+        return None
+    try:
+        return parse_length(str(text))
+    except ValueError as error:
+        raise BadRequest(400, f"CONTENT_LENGTH: {error}") from None
+
+
+class BodyLength:
+    """Holds a body that comes in pieces to its declared length.
+
+    A body that is longer is cut there; one that is shorter is a failure at its end. `declared` is
+    None where no length is known; `bodyless` cuts everything and misses nothing (HEAD, 204, 304).
+    """
+
+    __slots__ = ("_remaining", "surplus_bytes")
+
+    def __init__(self, declared: int | None, *, bodyless: bool = False) -> None:
+        self._remaining = 0 if bodyless else declared
+        self.surplus_bytes = 0  # what was cut so far
+
+    @property
+    def missing_bytes(self) -> int:
+        """What must still come; not 0 at the end of the body means that it was too short."""
+        return self._remaining or 0
+
+    def admit(self, piece: bytes) -> bytes:
+        """What of the next piece belongs to the body: all, a part, or nothing."""
+        remaining = self._remaining
+        if remaining is None:
+            return piece
+        length = len(piece)
+        if length <= remaining:
+            self._remaining = remaining - length
+            return piece
+        self._remaining = 0
+        self.surplus_bytes += length - remaining
+        return piece[:remaining]

@@ -1,0 +1,61 @@
+"""What every command needs of the command line: which configuration, and where the master is."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyfpm.config import Config, PoolOptions, load_config
+from pyfpm.control import ControlClient, ExitCode, default_path
+from pyfpm.errors import ControlError
+
+SEARCHED = ("./pyfpm.conf", "/etc/pyfpm/pyfpm.conf")
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One run of `pyfpm`: filled in while the command line is parsed."""
+
+    command: str = ""
+    config_path: str | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def find_config(self) -> str | None:
+        """The configuration file: -c, $PYFPM_CONF, or the first that exists; None if none does."""
+        if self.config_path is not None:
+            return self.config_path
+        if self.environ.get("PYFPM_CONF"):
+            return self.environ["PYFPM_CONF"]
+        return next((path for path in SEARCHED if os.path.exists(path)), None)
+
+    def load_config(self, *, allow_root: bool = False, check_system: bool = True) -> Config:
+        """The configuration; raises ConfigError, or ControlError (78) when there is no file.
+
+        For `check_system` see config.load_config.
+        """
+        path = self.find_config()
+        if path is None:
+            raise ControlError(
+                f"no configuration: none of {', '.join(SEARCHED)} exists; "
+                "name one with -c, or write one with `pyfpm init`",
+                ExitCode.CONFIG,
+            )
+        return load_config(
+            path,
+            self.environ,
+            is_root=os.geteuid() == 0,
+            allow_root=allow_root,
+            check_system=check_system,
+        )
+
+    def load_pool(self, name: str) -> PoolOptions:
+        """One pool of the configuration; raises ControlError (64) for a name that it lacks."""
+        pools = self.load_config(check_system=False).pools
+        if name not in pools:
+            raise ControlError(f"no pool {name!r}; there are {', '.join(pools)}", ExitCode.USAGE)
+        return pools[name]
+
+    def control_client(self) -> ControlClient:
+        """A client of the master that runs this configuration, or the default one without any."""
+        if self.find_config() is None:
+            return ControlClient(default_path(self.environ, os.geteuid()))
+        return ControlClient(self.load_config(check_system=False).main.control)

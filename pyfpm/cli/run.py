@@ -1,0 +1,133 @@
+"""`pyfpm run`: one application, without any configuration, behind an embedded HTTP front end."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from pyfpm.cli.help import NotSupportedYetError, example, planned_option
+from pyfpm.cli.invocation import Invocation
+from pyfpm.config import (
+    Interface,
+    TcpAddress,
+    UnixAddress,
+    load_text,
+    parse_address,
+    parse_app_path,
+)
+from pyfpm.errors import PyfpmError
+from pyfpm.front import FrontUser, bind_http, find_front_user, start_front
+from pyfpm.master import run_master
+
+
+@click.command(
+    "run",
+    short_help="Serve an application over HTTP, without configuration.",
+    epilog=example(
+        "pyfpm run hello:app", "pyfpm run mysite.wsgi:application --listen 0.0.0.0:8080"
+    ),
+)
+@click.argument("app")
+@click.option("--listen", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+@click.option(
+    "--interface",
+    type=click.Choice(["auto", "wsgi", "asgi"]),
+    default="auto",
+    show_default=True,
+    help="How to call the application.",
+)
+@planned_option("--reload", help="Start anew when the source changes.")
+@click.pass_obj
+def command(invocation: Invocation, app: str, *, listen: str, workers: int, interface: str) -> int:
+    """Serve APP, written module:callable, over HTTP; for development and for trying things out.
+
+    The module is looked up in the current folder first. The application runs in worker processes
+    under a master, as in production, and sees the environment that pyfpm was started with.
+    """
+    check_app(app)
+    if interface not in {known.value for known in Interface}:
+        raise NotSupportedYetError(f"--interface {interface}")
+    address = _parse_listen(listen)
+    user = find_front_user()
+    with _private_folder(user) as folder:
+        text = render_config(app, folder, workers=workers, interface=interface, user=user)
+        config = load_text(
+            text, "<run>", invocation.environ, is_root=user is not None, allow_root=True
+        )
+        try:
+            sock = bind_http(address.host, address.port)
+        except OSError as error:
+            raise PyfpmError(f"listen on {listen}: {error.strerror}") from None
+        if user is not None:
+            click.echo("pyfpm: run: the application runs as root", err=True)
+        front = start_front(sock, UnixAddress(f"{folder}/app.sock"), user=user, workers=workers)
+        return run_master(config, allow_root=True, front=front)
+
+
+def check_app(app: str) -> None:
+    """Refuse an APP that is not module:callable, with what was probably meant."""
+    module, _, name = app.partition(":")
+    # `hello.py:app` would be the module `py` in the package `hello`, and nobody means that.
+    if _is_app(app) and not module.endswith(".py"):
+        return
+    module = module.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
+    guess = f"{module}:{name or 'app'}"
+    hint = f"; did you mean {guess}?" if _is_app(guess) else ""
+    raise click.BadParameter(f"{app!r} is not module:callable{hint}", param_hint="APP")
+
+
+def _is_app(text: str) -> bool:
+    try:
+        parse_app_path(text)
+    except ValueError:
+        return False
+    return True
+
+
+def render_config(
+    app: str, folder: str, *, workers: int, interface: str, user: FrontUser | None
+) -> str:
+    """The configuration of the one pool; its socket admits the front end's user alone."""
+    lines = [
+        "[pyfpm]",
+        f"control = {folder}/control.sock",
+        "[pool:app]",
+        f"app = {app}",
+        f"interface = {interface}",
+        f"listen = unix:{folder}/app.sock",
+        "listen.mode = 0600",
+        *([f"listen.owner = {user.uid}", f"listen.group = {user.gid}"] if user else []),
+        "pm = static",
+        f"pm.max_children = {workers}",
+        "clear_env = no",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _parse_listen(listen: str) -> TcpAddress:
+    try:
+        address = parse_address(listen)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--listen") from None
+    if not isinstance(address, TcpAddress):
+        raise click.BadParameter("HTTP is served on HOST:PORT only", param_hint="--listen")
+    return address
+
+
+@contextmanager
+def _private_folder(user: FrontUser | None) -> Iterator[str]:
+    """A fresh folder for the sockets, removed with what is in it at the end.
+
+    Another user than ours needs to pass through it, but not to read it.
+    """
+    folder = tempfile.mkdtemp(prefix="pyfpm-run-")
+    try:
+        if user is not None:
+            os.chmod(folder, 0o711)  # noqa: S103  # to pass through, not to read
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,42 @@
+"""Commands of the contract that are not built yet: listed, explained, and refused."""
+
+from collections.abc import Mapping
+
+import click
+
+from pyfpm.cli.help import NotSupportedYetError, example
+
+# What each will do, and how it will be called.
+UNSUPPORTED: Mapping[str, tuple[str, str]] = {
+    "top": ("Watch pools and workers live.", "pyfpm top"),
+    "reload": ("Load new code into running pools.", "pyfpm reload shop"),
+    "restart": ("Replace the workers of a pool.", "pyfpm restart shop"),
+    "start-pool": ("Start pools that were stopped.", "pyfpm start-pool shop"),
+    "scale": ("Change a pool's number of workers.", "pyfpm scale shop 8"),
+    "trace": ("Show what a pool's workers are doing.", "pyfpm trace shop"),
+    "logs": ("Show the logs of a pool.", "pyfpm logs shop -f"),
+    "reopen-logs": ("Open the log files anew.", "pyfpm reopen-logs"),
+    "upgrade": ("Replace the code of the master.", "pyfpm upgrade"),
+    "dashboard": ("Serve a dashboard.", "pyfpm dashboard"),
+    "convert": ("Convert another server's file.", "pyfpm convert www.conf"),
+    "advise": ("Advise on the settings of a pool.", "pyfpm advise shop"),
+    "schema": ("Print the schema of the configuration.", "pyfpm schema"),
+}
+
+
+def unsupported_command(name: str) -> click.Command:
+    """A command that takes any arguments and answers that it is not built yet."""
+
+    def refuse(**_: object) -> None:
+        raise NotSupportedYetError
+
+    purpose, usage = UNSUPPORTED[name]
+    return click.Command(
+        name,
+        callback=refuse,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        help=purpose,
+        short_help=f"{purpose.removesuffix('.')} (not supported yet).",
+        epilog=example(f"{usage}   (not supported yet)"),
+        context_settings={"ignore_unknown_options": True},
+    )

@@ -1,0 +1,66 @@
+"""The configuration: read, checked as a whole, and handed on as frozen values.
+
+The way of a file: `reader` (bytes to sections, by way of `dialect`, the pre-pass, and ConfigObj),
+`includes`, `sections` (which option a key sets), `expansion` and `validation` (text to values),
+`defaults`, `rules` (values against each other), `checks` (values against this machine), and
+`loading`, which calls them in this order and collects what they complain about. What an option is
+called, means and defaults to is declared in `options`; `dump` and `reference` put it in words.
+"""
+
+from pyfpm.config.addresses import (
+    Address,
+    TcpAddress,
+    UnixAddress,
+    format_address,
+    parse_address,
+)
+from pyfpm.config.dump import render_dump
+from pyfpm.config.loading import Config, load_config, load_text
+from pyfpm.config.options import (
+    MAIN,
+    POOL,
+    MainOptions,
+    Option,
+    PoolOptions,
+    Scope,
+    find_option,
+)
+from pyfpm.config.reference import render_option, render_reference, render_sample
+from pyfpm.config.values import (
+    AppPath,
+    Interface,
+    Isolation,
+    LogFormat,
+    LogLevel,
+    Preload,
+    parse_app_path,
+)
+
+__all__ = [
+    "MAIN",
+    "POOL",
+    "Address",
+    "AppPath",
+    "Config",
+    "Interface",
+    "Isolation",
+    "LogFormat",
+    "LogLevel",
+    "MainOptions",
+    "Option",
+    "PoolOptions",
+    "Preload",
+    "Scope",
+    "TcpAddress",
+    "UnixAddress",
+    "find_option",
+    "format_address",
+    "load_config",
+    "load_text",
+    "parse_address",
+    "parse_app_path",
+    "render_dump",
+    "render_option",
+    "render_reference",
+    "render_sample",
+]

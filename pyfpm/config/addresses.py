@@ -1,0 +1,113 @@
+"""The addresses that a pool listens on, as values and as text.
+
+`parse_address` and `format_address` are inverse. Nothing here asks the network: a host name is
+taken as it is.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_WRITE = "write /path, unix:/path, host:port, [::1]:port or a port"
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket in the file system; `path` is absolute once the configuration is loaded."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A TCP port; an empty `host` means every address of the machine, IPv6 and IPv4."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only processes of this machine reach it, as far as the text says."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+
+Address = UnixAddress | TcpAddress
+
+
+def parse_address(text: str) -> Address:
+    """One address from `/path`, `unix:/path`, `host:port`, `[::1]:port` or `port`.
+
+    Raises ValueError with what would be right.
+    """
+    if text.startswith("systemd:"):
+        raise ValueError(f"{text!r}: sockets from systemd are not supported yet; {_WRITE}")
+    if text.startswith("unix:"):
+        return _unix(text.removeprefix("unix:"), text)
+    if "://" in text:
+        raise ValueError(f"{text!r} is a URL, not an address; {_WRITE}")
+    if "/" in text:
+        return _unix(text, text)
+    host, colon, port = text.rpartition(":")
+    if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
+        raise ValueError(
+            f"{text!r} has no port from 1 to 65535; {_WRITE}" if colon else f"{text!r}: {_WRITE}"
+        )
+    return TcpAddress(_host(host, text) if colon else "", int(port))
+
+
+def format_address(address: Address) -> str:
+    """The text that `parse_address` reads back."""
+    match address:
+        case UnixAddress(path):
+            return path if path.startswith("/") and "://" not in path else f"unix:{path}"
+        case TcpAddress("", port):
+            return str(port)
+        case TcpAddress(host, port):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_network(text: str) -> IpNetwork:
+    """An address or a network of `listen.allowed_clients`; a bare address is a network of one."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an address or network; write it as 10.1.2.3, 10.0.0.0/8 or fd00::/8"
+        ) from None
+    raise ValueError(f"{text!r} is an address inside a network; write the network as {network}")
+
+
+def format_network(network: IpNetwork) -> str:
+    """The text that `parse_network` reads back; a network of one as a bare address."""
+    if network.prefixlen == network.max_prefixlen:
+        return str(network.network_address)
+    return str(network)
+
+
+def _unix(path: str, text: str) -> UnixAddress:
+    if not path or path.endswith("/"):
+        raise ValueError(f"{text!r} names no socket file; {_WRITE}")
+    return UnixAddress(path)
+
+
+def _host(host: str, text: str) -> str:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        except ValueError:
+            raise ValueError(f"{text!r} has no IPv6 address in its brackets; {_WRITE}") from None
+    if ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, such as [::1]:9000")
+    if not host:
+        raise ValueError(f"{text!r} has no host; {_WRITE}")
+    return "" if host == "*" else host

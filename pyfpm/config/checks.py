@@ -1,0 +1,141 @@
+"""What a configuration asks of this machine: users, folders, interpreters. Nothing is changed."""
+
+import os
+from collections.abc import Iterator
+
+from pyfpm.config.draft import Draft
+from pyfpm.config.identity import find_group, find_user, person_of
+from pyfpm.config.options import MainOptions, PoolOptions
+from pyfpm.config.reach import Person, Refusal, find_refusal
+from pyfpm.errors import Problem
+
+_IN_A_VENV = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore"}
+_IDENTITY = ("user", "group", "extra_groups")
+
+
+def check_main(draft: Draft, main: MainOptions) -> Iterator[Problem]:
+    """The names in `[pyfpm]`."""
+    yield from _check_user(draft, "control.owner", main.control_owner)
+    yield from _check_group(draft, "control.group", main.control_group)
+
+
+def check_pool(
+    draft: Draft, pool: PoolOptions, *, is_root: bool, allow_root: bool
+) -> Iterator[Problem]:
+    """The names, folders and files of one pool, as seen by the user it will run as."""
+    if is_root:
+        yield from _check_identity(draft, pool, allow_root=allow_root)
+    yield from _check_user(draft, "listen.owner", pool.listen_owner)
+    yield from _check_group(draft, "listen.group", pool.listen_group)
+    person = person_of(pool, is_root=is_root)
+    if "directory" not in draft.failed:
+        yield from _check_directory(draft, pool.directory, person)
+    if "python" not in draft.failed:
+        yield from _check_python(draft, pool.python, person)
+
+
+def notice_pool(draft: Draft, *, is_root: bool) -> Iterator[Problem]:
+    """Identity keys that cannot work."""
+    if is_root:
+        return
+    for option in _IDENTITY:
+        if option in draft.entries and draft.entries[option].text:
+            yield draft.problem(option, "is ignored, since the master is not root")
+
+
+def _check_user(draft: Draft, option: str, name: str | None) -> Iterator[Problem]:
+    if name is not None and find_user(name) is None:
+        yield draft.problem(option, f"there is no user {name}; create it or name another")
+
+
+def _check_group(draft: Draft, option: str, name: str | None) -> Iterator[Problem]:
+    if name is not None and find_group(name) is None:
+        yield draft.problem(option, f"there is no group {name}; create it or name another")
+
+
+def _check_identity(draft: Draft, pool: PoolOptions, *, allow_root: bool) -> Iterator[Problem]:
+    yield from _check_user(draft, "user", pool.user)
+    for option, name in _group_names(pool):
+        yield from _check_group(draft, option, name)
+    if not allow_root:
+        yield from _check_not_root(draft, pool)
+
+
+def _group_names(pool: PoolOptions) -> list[tuple[str, str]]:
+    """Every group that the pool names, with the option that names it."""
+    named = [] if pool.group is None else [("group", pool.group)]
+    return named + [("extra_groups", name) for name in pool.extra_groups]
+
+
+def _check_not_root(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    remedy = "name another, or start with --allow-root"
+    user = None if pool.user is None else find_user(pool.user)
+    if pool.user is None and "user" not in draft.failed:
+        yield draft.problem(
+            "user", "is required, since the master is root; name one, or start with --allow-root"
+        )
+    elif user is not None and user.pw_uid == 0:
+        yield draft.problem("user", f"{pool.user} is root; {remedy}")
+    elif user is not None and pool.group is None and user.pw_gid == 0:
+        yield draft.problem(
+            "user", f"the group of {pool.user} is root's; set group, or start with --allow-root"
+        )
+    for option, name in _group_names(pool):
+        group = find_group(name)
+        if group is not None and group.gr_gid == 0:
+            yield draft.problem(option, f"{name} is root's group; {remedy}")
+
+
+def _check_directory(draft: Draft, path: str, person: Person | None) -> Iterator[Problem]:
+    if not os.path.isdir(path):
+        wrong = "is not a folder" if os.path.exists(path) else "does not exist"
+        yield draft.problem("directory", f"{path} {wrong}; create it or name another")
+        return
+    refusal = None if person is None else find_refusal(path, person, "rx")
+    if person is not None and refusal is not None:
+        message = _refused(refusal, person, path)
+        yield draft.problem("directory", f"{message}, or move the application elsewhere")
+
+
+def _check_python(draft: Draft, path: str, person: Person | None) -> Iterator[Problem]:
+    missing = _missing_python(path)
+    if missing:
+        yield draft.problem("python", missing)
+        return
+    refusal = None if person is None else find_refusal(path, person, "x")
+    if person is None or refusal is None:
+        if not os.access(path, os.X_OK):
+            yield draft.problem("python", f"{path} is not executable; name an interpreter")
+        return
+    message = _refused(refusal, person, path)
+    if "python" in draft.entries:
+        yield draft.problem("python", f"{message}, or name an interpreter elsewhere")
+    else:
+        yield draft.problem(
+            "python",
+            f"the default is the master's own interpreter, and {message}, or set python ="
+            f" to an interpreter or venv that {person.name} can reach",
+        )
+
+
+def _missing_python(path: str) -> str:
+    """What is wrong with an interpreter that is not there; empty if it is."""
+    if os.path.isfile(path):
+        return ""
+    folder = os.path.dirname(os.path.dirname(path))
+    if path != os.path.join(folder, "bin", "python") or not os.path.isdir(folder):
+        return f"{path} does not exist; name an interpreter or the folder of a venv"
+    # `python3 -m venv` in some other folder, such as /usr, would leave a mess.
+    if set(os.listdir(folder)) <= _IN_A_VENV:
+        return f"{folder} is a venv without Python; make it with `python3 -m venv {folder}`"
+    return f"{folder} is not a venv, it has no bin/python; name an interpreter or a venv"
+
+
+def _refused(refusal: Refusal, person: Person, path: str) -> str:
+    enter = "enter" if "x" in refusal.letters else "read"
+    does = enter if refusal.is_folder else "execute"
+    way = "" if refusal.path == path else f", on the way to {path}"
+    return (
+        f"user {person.name} cannot {does} {refusal.path} (mode {refusal.mode:04o}){way};"
+        f" run `{refusal.remedy()}`"
+    )

@@ -1,0 +1,250 @@
+"""The kinds of values: how each is called, read from text, and written back.
+
+A kind is one check function of the generated configspec. `parse` turns text into a value or raises
+ValueError with what would be right; `place`, where a kind has one, then fills in what depends on
+where the text stands: the folder of a relative path, the origin of an application.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from pyfpm.cgi import PathInfo
+from pyfpm.config.addresses import (
+    Address,
+    IpNetwork,
+    UnixAddress,
+    format_address,
+    format_network,
+    parse_address,
+    parse_network,
+)
+from pyfpm.config.environment import format_environment, parse_environment
+from pyfpm.config.source import Entry
+from pyfpm.config.values import (
+    AppPath,
+    Interface,
+    Isolation,
+    LogFormat,
+    LogLevel,
+    Preload,
+    parse_app_path,
+)
+from pyfpm.policy import ProcessManager
+from pyfpm.units import (
+    format_boolean,
+    format_mode,
+    format_size,
+    format_time,
+    parse_boolean,
+    parse_mode,
+    parse_size,
+    parse_time,
+)
+
+_BETWEEN_WORDS = re.compile(r"[\s,]+")
+# The characters that PHP-FPM allows in status and ping paths; what they answer is matched exactly,
+# before any decoding.
+_URL_PATH = re.compile(r"/[A-Za-z0-9/\-_.~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value. `name` is its check in the configspec, `wants` its name in the docs."""
+
+    name: str
+    wants: str
+    parse: Callable[[str], object]
+    format: Callable[[Any], str] = str
+    place: Callable[[Any, Entry], object] | None = None
+    several_lines: bool = False
+
+    def check(self, entry: Entry) -> object:
+        """The value of an entry, ready for use; raises ValueError."""
+        if "\n" in entry.text and not self.several_lines:
+            raise ValueError(
+                "the value goes on over the next lines, because they are indented deeper;"
+                " start each key at the same column"
+            )
+        value = self.parse(entry.text)
+        return value if self.place is None else self.place(value, entry)
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("the value is empty; give one, or leave the key out for its default")
+    return text
+
+
+def choice(name: str, values: type[Enum], later: tuple[str, ...] = ()) -> Kind:
+    """One word of a closed set; `later` are words of the contract that are not built yet."""
+    words = {str(member.value): member for member in values}
+
+    def parse(text: str) -> Enum:
+        word = text.lower()
+        if word in later:
+            raise ValueError(f"{word} is not supported yet; write {' or '.join(words)}")
+        if word not in words:
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        return words[word]
+
+    return Kind(name, ", ".join(words), parse, lambda value: str(value.value))
+
+
+def _whole(name: str, minimum: int, maximum: int | None = None) -> Kind:
+    limits = f"from {minimum}" + ("" if maximum is None else f" to {maximum}")
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,15}", text):
+            raise ValueError(f"{text!r} is not a whole number; write one {limits}")
+        number = int(text)
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError(f"{number} is out of range; write a number {limits}")
+        return number
+
+    return Kind(name, f"number {limits}", parse)
+
+
+def _duration(text: str) -> float:
+    seconds = parse_time(text)
+    if not seconds:
+        raise ValueError(f"{text!r} is no time at all; write at least 1ms")
+    return seconds
+
+
+def _some_bytes(text: str) -> int:
+    size = parse_size(text)
+    if not size:
+        raise ValueError(f"{text!r} leaves no room at all; write at least 1")
+    return size
+
+
+def _only_no(text: str) -> bool:
+    if parse_boolean(text):
+        raise ValueError("yes is not supported yet; write no, and let a service manager keep it")
+    return False
+
+
+def _only_one(text: str) -> int:
+    if text != "1":
+        raise ValueError("anything but 1 is not supported yet; write 1 and raise pm.max_children")
+    return 1
+
+
+def _below(path: str, entry: Entry) -> str:
+    return os.path.normpath(os.path.join(entry.folder, path))
+
+
+def _error_log(text: str) -> str:
+    return text.lower() if text.lower() in {"stderr", "syslog"} else _not_empty(text)
+
+
+def _place_error_log(value: str, entry: Entry) -> str:
+    return value if value in {"stderr", "syslog"} else _below(value, entry)
+
+
+def _place_app(app: AppPath, entry: Entry) -> AppPath:
+    return replace(app, origin=entry.origin)
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    found = tuple(parse_address(word) for word in _words(text))
+    if not found:
+        raise ValueError("the value is empty; write /path, unix:/path, host:port or a port")
+    for address in found:
+        if found.count(address) > 1:
+            raise ValueError(f"{format_address(address)} stands twice; leave one of them out")
+    return found
+
+
+def _place_addresses(addresses: tuple[Address, ...], entry: Entry) -> tuple[Address, ...]:
+    return tuple(
+        UnixAddress(_below(address.path, entry)) if isinstance(address, UnixAddress) else address
+        for address in addresses
+    )
+
+
+def _format_addresses(addresses: tuple[Address, ...]) -> str:
+    return " ".join(format_address(address) for address in addresses)
+
+
+def _networks(text: str) -> tuple[IpNetwork, ...]:
+    return tuple(parse_network(word) for word in _words(text))
+
+
+def _format_networks(networks: tuple[IpNetwork, ...]) -> str:
+    return ", ".join(format_network(network) for network in networks)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in _BETWEEN_WORDS.split(text) if word)
+
+
+def _umask(text: str) -> int:
+    mask = parse_mode(text)
+    if mask > 0o777:
+        raise ValueError(f"{text!r} is not a umask; write it in octal digits, such as 022")
+    return mask
+
+
+def _url_path(text: str) -> str:
+    if not _URL_PATH.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not a path such as /status: a slash, then letters, digits and / - _ . ~"
+        )
+    return text
+
+
+def _mount(text: str) -> str:
+    if text and (not text.startswith("/") or text.endswith("/") or re.search(r"[\s?#]", text)):
+        raise ValueError(
+            f"{text!r} is not a prefix such as /shop, without a slash at its end;"
+            " leave it empty for the root"
+        )
+    return text
+
+
+TEXT = Kind("text", "text", _not_empty)
+WORDS = Kind("words", "list of names", _words, ", ".join, several_lines=True)
+BOOLEAN = Kind("boolean", "yes or no", parse_boolean, format_boolean)
+ONLY_NO = Kind("only_no", "no", _only_no, format_boolean)
+TIME = Kind("time", "time", parse_time, format_time)
+DURATION = Kind("duration", "time above 0", _duration, format_time)
+SIZE = Kind("size", "size", parse_size, format_size)
+SOME_BYTES = Kind("some_bytes", "size above 0", _some_bytes, format_size)
+MODE = Kind("mode", "octal mode", parse_mode, format_mode)
+UMASK = Kind("umask", "octal mask", _umask, format_mode)
+PATH = Kind("path", "path", _not_empty, place=_below)
+ERROR_LOG = Kind("error_log", "path, stderr or syslog", _error_log, place=_place_error_log)
+URL_PATH = Kind("url_path", "URL path", _url_path)
+MOUNT = Kind("mount", "URL prefix", _mount)
+APP = Kind("app", "module:callable", parse_app_path, place=_place_app)
+ADDRESSES = Kind(
+    "addresses",
+    "one or several addresses",
+    _addresses,
+    _format_addresses,
+    place=_place_addresses,
+    several_lines=True,
+)
+NETWORKS = Kind(
+    "networks", "addresses and networks", _networks, _format_networks, several_lines=True
+)
+ENVIRONMENT = Kind(
+    "environment", 'A="1",B="2"', parse_environment, format_environment, several_lines=True
+)
+NOT_NEGATIVE = _whole("not_negative", 0)
+POSITIVE = _whole("positive", 1)
+BACKLOG = _whole("backlog", -1, 2**31 - 1)
+LOG_LIMIT = _whole("log_limit", 512, 2**31 - 1)
+ONLY_ONE = Kind("only_one", "1", _only_one)
+LOG_LEVEL = choice("log_level", LogLevel)
+LOG_FORMAT = choice("log_format", LogFormat)
+INTERFACE = choice("interface", Interface, later=("asgi",))
+ISOLATION = choice("isolation", Isolation, later=("fork",))
+PRELOAD = choice("preload", Preload)
+PATH_INFO = choice("path_info", PathInfo)
+PROCESS_MANAGER = choice("process_manager", ProcessManager)

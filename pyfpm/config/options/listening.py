@@ -1,0 +1,63 @@
+"""The options of a pool that say where it listens and who may connect."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pyfpm.config.addresses import Address, IpNetwork
+from pyfpm.config.options import kinds
+from pyfpm.config.options.option import Reload, option, planned
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListeningOptions:
+    """Where a pool listens, and who may connect."""
+
+    __slots__ = ()
+    TITLE: ClassVar[str] = "Listening"
+
+    listen: tuple[Address, ...] = option(
+        "listen",
+        kinds.ADDRESSES,
+        "One or several addresses, separated by blanks or commas: `/path`, `unix:/path`,"
+        " `host:port`, `[::1]:port`, or a `port` on every address of the machine.",
+        required=True,
+        reload=Reload.LISTENER,
+    )
+    listen_backlog: int = option(
+        "listen.backlog",
+        kinds.BACKLOG,
+        "How many connections may wait to be accepted; -1 is the most that the kernel allows.",
+        default="-1",
+        reload=Reload.LISTENER,
+    )
+    listen_owner: str | None = option(
+        "listen.owner",
+        kinds.TEXT,
+        "User (name or id) that owns the Unix socket; the pool's user unless set.",
+        reload=Reload.LISTENER,
+    )
+    listen_group: str | None = option(
+        "listen.group",
+        kinds.TEXT,
+        "Group (name or id) of the Unix socket; the pool's group unless set. The usual way to let"
+        " the web server in.",
+        reload=Reload.LISTENER,
+    )
+    listen_mode: int = option(
+        "listen.mode",
+        kinds.MODE,
+        "Mode of the Unix socket.",
+        default="0660",
+        reload=Reload.LISTENER,
+    )
+    listen_allowed_clients: tuple[IpNetwork, ...] = option(
+        "listen.allowed_clients",
+        kinds.NETWORKS,
+        "Addresses and networks that may connect over TCP; everybody when empty, which is refused"
+        " for a listener that other machines can reach.",
+        default="",
+        reload=Reload.LISTENER,
+    )
+    listen_allowed_users: None = planned(
+        "listen.allowed_users", "Users that may connect to the Unix socket."
+    )

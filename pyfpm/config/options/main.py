@@ -1,0 +1,120 @@
+"""The options of `[pyfpm]`: the master's own."""
+
+# ruff: noqa: RUF009  (option() makes a dataclass field, which ruff cannot know)
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pyfpm.config.options import kinds
+from pyfpm.config.options.option import Reload, option, planned
+from pyfpm.config.values import LogFormat, LogLevel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainOptions:
+    """Every option of `[pyfpm]`, in the contract's order. Times are seconds, sizes bytes."""
+
+    TITLE: ClassVar[str] = "The master"
+
+    pid: str | None = option(
+        "pid",
+        kinds.PATH,
+        "File that holds the master's process id while it runs.",
+        reload=Reload.RESTART,
+    )
+    error_log: str = option(
+        "error_log",
+        kinds.ERROR_LOG,
+        "Where the master and the pools report: a file, `stderr`, or `syslog`.",
+        default="stderr",
+        reload=Reload.MASTER,
+    )
+    log_level: LogLevel = option(
+        "log_level",
+        kinds.LOG_LEVEL,
+        "The least important level that still reaches the error log.",
+        default="notice",
+        reload=Reload.MASTER,
+    )
+    log_format: LogFormat = option(
+        "log_format",
+        kinds.LOG_FORMAT,
+        "`text` writes lines in PHP-FPM's form, `json` one object a line.",
+        default="text",
+        reload=Reload.MASTER,
+    )
+    log_limit: int = option(
+        "log_limit",
+        kinds.LOG_LIMIT,
+        "The longest line of the error log, in characters: the master's own lines are cut there,"
+        " lines from workers are continued on the next.",
+        default="1024",
+        reload=Reload.MASTER,
+    )
+    control: str = option(
+        "control",
+        kinds.PATH,
+        "Unix socket on which `pyfpm status`, `stop` and the like reach the master.",
+        computed="`/run/pyfpm/control.sock`; for a master that is not root"
+        " `$XDG_RUNTIME_DIR/pyfpm/control.sock`, else `/tmp/pyfpm-UID/control.sock`",
+        reload=Reload.RESTART,
+    )
+    control_owner: str | None = option(
+        "control.owner",
+        kinds.TEXT,
+        "User (name or id) that owns the control socket; the master's user unless set.",
+        reload=Reload.MASTER,
+    )
+    control_group: str | None = option(
+        "control.group",
+        kinds.TEXT,
+        "Group (name or id) of the control socket; the master's group unless set.",
+        reload=Reload.MASTER,
+    )
+    control_mode: int = option(
+        "control.mode",
+        kinds.MODE,
+        "Mode of the control socket. Whom it admits may read the status; only root and the"
+        " master's own user may change anything.",
+        default="0600",
+        reload=Reload.MASTER,
+    )
+    daemonize: bool = option(
+        "daemonize",
+        kinds.ONLY_NO,
+        "Whether the master goes to the background.",
+        default="no",
+        reload=Reload.RESTART,
+    )
+    process_control_timeout: float = option(
+        "process_control_timeout",
+        kinds.TIME,
+        "How long a graceful stop waits for requests that are under way.",
+        default="30s",
+        reload=Reload.MASTER,
+    )
+    process_max: int = option(
+        "process.max",
+        kinds.NOT_NEGATIVE,
+        "The most workers over all pools together; 0 sets no such bound.",
+        default="0",
+        reload=Reload.MASTER,
+    )
+    process_priority: None = planned("process.priority", "Nice value of the master.")
+    emergency_restart_threshold: None = planned(
+        "emergency_restart_threshold",
+        "How many workers must crash within the interval for their pool to get a new zygote.",
+    )
+    emergency_restart_interval: None = planned(
+        "emergency_restart_interval", "The interval that the threshold counts in."
+    )
+    rlimit_files: int | None = option(
+        "rlimit_files",
+        kinds.POSITIVE,
+        "How many files the master may have open; the limit it was started with unless set.",
+        reload=Reload.RESTART,
+    )
+    rlimit_core: None = planned("rlimit_core", "The largest core file of the master.")
+    statsd: None = planned("statsd", "A statsd server that gets the metrics, `udp://host:port`.")
+    statsd_prefix: None = planned("statsd_prefix", "What the names of metrics begin with.")
+    statsd_interval: None = planned("statsd_interval", "How often metrics are sent.")

@@ -1,0 +1,122 @@
+"""The options of a pool's process manager: how many workers, when, and for how long."""
+
+# ruff: noqa: RUF009  (option() makes a dataclass field, which ruff cannot know)
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pyfpm.config.options import kinds
+from pyfpm.config.options.option import Reload, option, planned
+from pyfpm.policy import ProcessManager
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagerOptions:
+    """How many workers a pool has, and what they answer about themselves."""
+
+    __slots__ = ()
+    TITLE: ClassVar[str] = "Process manager"
+
+    pm: ProcessManager = option(
+        "pm",
+        kinds.PROCESS_MANAGER,
+        "`static` keeps `pm.max_children` workers, `dynamic` keeps some to spare, `ondemand` has"
+        " none until a request comes.",
+        default="dynamic",
+        reload=Reload.MASTER,
+    )
+    pm_max_children: int = option(
+        "pm.max_children",
+        kinds.POSITIVE,
+        "The most workers of the pool, or their fixed number with `pm = static`.",
+        computed="max(2, 2 × cores), cores being the smaller of CPU affinity and cgroup quota",
+        reload=Reload.MASTER,
+    )
+    pm_min_spare_servers: int = option(
+        "pm.min_spare_servers",
+        kinds.POSITIVE,
+        "With `pm = dynamic`, new workers are started while fewer than this are idle.",
+        computed="max(1, pm.max_children // 4)",
+        reload=Reload.MASTER,
+    )
+    pm_max_spare_servers: int = option(
+        "pm.max_spare_servers",
+        kinds.POSITIVE,
+        "With `pm = dynamic`, workers are retired while more than this are idle.",
+        computed="max(pm.min_spare_servers, pm.max_children // 2)",
+        reload=Reload.MASTER,
+    )
+    pm_start_servers: int = option(
+        "pm.start_servers",
+        kinds.POSITIVE,
+        "With `pm = dynamic`, how many workers the pool starts with.",
+        computed="pm.min_spare_servers + (pm.max_spare_servers − pm.min_spare_servers) // 2",
+        reload=Reload.MASTER,
+    )
+    pm_max_spawn_rate: int = option(
+        "pm.max_spawn_rate",
+        kinds.POSITIVE,
+        "The most workers that the pool starts within one second.",
+        default="32",
+        reload=Reload.MASTER,
+    )
+    pm_process_idle_timeout: float = option(
+        "pm.process_idle_timeout",
+        kinds.DURATION,
+        "With `pm = ondemand`, a worker that was idle for this long is retired.",
+        default="10s",
+        reload=Reload.MASTER,
+    )
+    pm_max_requests: None = planned(
+        "pm.max_requests", "After how many requests a worker is replaced."
+    )
+    pm_max_requests_jitter: None = planned(
+        "pm.max_requests_jitter", "By how much that number varies from worker to worker."
+    )
+    pm_max_lifetime: None = planned("pm.max_lifetime", "At which age a worker is replaced.")
+    pm_max_memory: None = planned(
+        "pm.max_memory", "At how much resident memory a worker is replaced after its request."
+    )
+    pm_max_memory_hard: None = planned(
+        "pm.max_memory_hard", "At how much resident memory a worker is killed."
+    )
+    pm_threads: int = option(
+        "pm.threads",
+        kinds.ONLY_ONE,
+        "How many requests a worker runs at once in threads.",
+        default="1",
+    )
+    pm_concurrency: None = planned(
+        "pm.concurrency", "How many ASGI requests a worker runs at once."
+    )
+    pm_max_connections: int = option(
+        "pm.max_connections",
+        kinds.POSITIVE,
+        "How many connections a worker holds open; beyond that it accepts no more.",
+        default="1000",
+    )
+    pm_reload_surge: None = planned(
+        "pm.reload_surge", "How many workers more than usual a reload may have."
+    )
+    pm_drain_timeout: None = planned("pm.drain_timeout", "How long a worker may take to drain.")
+    pm_minder: bool = option(
+        "pm.minder",
+        kinds.BOOLEAN,
+        "Whether a worker in a long request passes its parked connections on, by a thread. Switch"
+        " it off for applications that fork by themselves.",
+        default="yes",
+    )
+    pm_status_path: str | None = option(
+        "pm.status_path",
+        kinds.URL_PATH,
+        "URL path at which the pool answers with its own status.",
+    )
+    pm_status_listen: None = planned(
+        "pm.status_listen", "An address that answers with the status however busy the pool is."
+    )
+    ping_path: str | None = option(
+        "ping.path",
+        kinds.URL_PATH,
+        "URL path at which a worker answers without the application, for health checks.",
+    )
+    ping_response: str = option("ping.response", kinds.TEXT, "What it answers.", default="pong")

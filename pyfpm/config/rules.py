@@ -1,0 +1,134 @@
+"""What options must be to each other: rules that look at values only, never at the machine.
+
+A rule yields problems. A rule that needs an option whose text was already refused stays silent.
+"""
+
+from collections.abc import Iterator
+
+from pyfpm.config.addresses import Address, TcpAddress, UnixAddress, format_address
+from pyfpm.config.draft import Draft
+from pyfpm.config.options import MainOptions, PoolOptions
+from pyfpm.errors import Problem
+from pyfpm.policy import ProcessManager
+
+# sun_path holds 108 bytes, the NUL at its end included (unix(7)).
+_LONGEST_SOCKET_PATH = 107
+_SPARE = ("pm.min_spare_servers", "pm.max_spare_servers", "pm.start_servers")
+_WORKERS = {"pm", "pm.max_children", *_SPARE}
+
+
+def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """Every rule within one pool."""
+    if not draft.failed & _WORKERS:
+        yield from _check_spare_servers(draft, pool)
+    if not draft.failed & {"listen", "listen.allowed_clients"}:
+        yield from _check_listeners(draft, pool)
+    if pool.ping_path is not None and pool.ping_path == pool.pm_status_path:
+        yield draft.problem("ping.path", "is pm.status_path too; give each its own path")
+
+
+def check_across(
+    main: Draft, main_options: MainOptions, pools: list[tuple[Draft, PoolOptions]]
+) -> Iterator[Problem]:
+    """Every rule between pools, and between the master and its pools."""
+    yield from _check_shared_addresses(pools)
+    if any(draft.failed & _WORKERS for draft, _ in pools):
+        return
+    at_start = sum(pool.workers_at_start for _, pool in pools if pool.autostart)
+    if 0 < main_options.process_max < at_start:
+        yield main.problem(
+            "process.max",
+            f"{main_options.process_max} is less than the {at_start} workers that the pools start"
+            " with; raise it, or lower pm.start_servers or pm.max_children",
+        )
+
+
+def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """What may be set as it is, but deserves a word."""
+    if pool.keepalive_max_requests:
+        yield draft.problem(
+            "keepalive_max_requests",
+            "closing kept connections costs POSTs: the web server may just be sending the next"
+            " request, and does not repeat it; write 0",
+        )
+    if pool.listen_allowed_clients and not any(
+        isinstance(address, TcpAddress) for address in pool.listen or ()
+    ):
+        yield draft.problem(
+            "listen.allowed_clients",
+            "has no effect without a TCP address in listen; for a Unix socket set listen.group"
+            " and listen.mode",
+        )
+    for option in _SPARE:
+        if pool.pm is not ProcessManager.DYNAMIC and _is_own(draft, option):
+            yield draft.problem(option, f"has no effect with pm = {pool.pm.value}")
+    if pool.pm is not ProcessManager.ONDEMAND and _is_own(draft, "pm.process_idle_timeout"):
+        yield draft.problem("pm.process_idle_timeout", f"has no effect with pm = {pool.pm.value}")
+
+
+def _is_own(draft: Draft, option: str) -> bool:
+    return option in draft.entries and draft.entries[option].section == draft.header.name
+
+
+def _check_spare_servers(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    if pool.pm is not ProcessManager.DYNAMIC:
+        return
+    least, most = pool.pm_min_spare_servers, pool.pm_max_spare_servers
+    children, start = pool.pm_max_children, pool.pm_start_servers
+
+    def said(option: str, value: int) -> str:
+        return f"{option} ({value}{'' if option in draft.entries else ', its default here'})"
+
+    for option, value in (("pm.min_spare_servers", least), ("pm.max_spare_servers", most)):
+        if value > children and option in draft.entries:
+            limit = said("pm.max_children", children)
+            yield draft.problem(option, f"{value} is more than {limit}; lower it or raise that")
+    if most < least:
+        minimum = said("pm.min_spare_servers", least)
+        yield draft.problem(
+            "pm.max_spare_servers", f"{most} is less than {minimum}; raise it or lower that"
+        )
+    elif not least <= start <= most:
+        yield draft.problem(
+            "pm.start_servers",
+            f"{start} is not between {said('pm.min_spare_servers', least)}"
+            f" and {said('pm.max_spare_servers', most)}; choose a number between them",
+        )
+
+
+def _check_listeners(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    for address in pool.listen:
+        match address:
+            case UnixAddress(path):
+                size = len(path.encode(errors="surrogateescape"))
+                if size > _LONGEST_SOCKET_PATH:
+                    yield draft.problem(
+                        "listen",
+                        f"{path} has {size} bytes, and a socket's path at most"
+                        f" {_LONGEST_SOCKET_PATH}; choose a shorter one",
+                    )
+            case TcpAddress():
+                if not address.is_loopback and not pool.listen_allowed_clients:
+                    yield draft.problem("listen", _open_to_all(address))
+
+
+def _open_to_all(address: TcpAddress) -> str:
+    return (
+        f"{format_address(address)} can be reached from other machines, and whoever can connect"
+        " runs requests with any parameters, past the web server; set listen.allowed_clients,"
+        f" or listen on 127.0.0.1:{address.port}"
+    )
+
+
+def _check_shared_addresses(pools: list[tuple[Draft, PoolOptions]]) -> Iterator[Problem]:
+    first: dict[Address, Draft] = {}
+    for draft, pool in pools:
+        for address in pool.listen or ():
+            other = first.setdefault(address, draft)
+            if other is not draft:
+                place = other.entries["listen"].origin
+                yield draft.problem(
+                    "listen",
+                    f"{format_address(address)} is the address of pool {other.pool} too"
+                    f" ({place}); each pool needs its own",
+                )

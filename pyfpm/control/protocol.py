@@ -1,0 +1,167 @@
+"""The lines that cross the control socket.
+
+Theory of operation. A client sends one line, a JSON object, and reads lines until the reply:
+
+    → {"version": 1, "command": "status", "arguments": {"pool": "shop", "full": false}}
+    ← {"progress": "pool shop: 3 of 8 workers replaced"}        any number of these, then
+    ← {"ok": true, "result": {…}}                               either this
+    ← {"ok": false, "error": "no such pool", "exit_code": 1}    or this
+
+and may then send the next request on the same connection. Lines end with LF and hold no other
+(JSON escapes it), so a line is a frame and a size limit per line is a limit on memory. Both sides
+decode strictly: the master runs as root and its clients need not, and a key that is not understood
+is better refused than ignored.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NoReturn
+
+from pyfpm.errors import ControlError
+
+VERSION = 1
+
+# A request is a command name and a few pool names; 64 KiB also bounds what a hostile client can
+# make the master hold. A full status of 1,000 workers is about 1 MB.
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+
+JsonObject = dict[str, Any]
+
+
+class ExitCode(IntEnum):
+    """What `pyfpm` ends with; a failed reply carries one. The numbers above 1 are sysexits(3)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 64
+    NO_MASTER = 69
+    INTERNAL = 70
+    NOT_PERMITTED = 77
+    CONFIG = 78
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command for the master with its named arguments."""
+
+    command: str
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Something worth telling while the command goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The command is done; `result` is its answer."""
+
+    result: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The command was refused or failed; `exit_code` is for the command line, 1 to 255."""
+
+    error: str
+    exit_code: int = ExitCode.FAILED
+
+
+Reply = Progress | Success | Failure
+
+
+def encode_request(request: Request) -> bytes:
+    """One line for the master."""
+    return _encode({"version": VERSION, "command": request.command, "arguments": request.arguments})
+
+
+def decode_request(line: bytes) -> Request:
+    """The inverse of encode_request.
+
+    Raises ControlError (exit code 64) for anything but exactly such a line, and says so when the
+    client speaks another version.
+    """
+    fields = _decode(line, ExitCode.USAGE)
+    version = fields.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise ControlError(
+            f"control protocol version {version!r}: the master speaks version {VERSION}; "
+            "use the pyfpm that started it",
+            ExitCode.USAGE,
+        )
+    _expect_keys(fields, ("version", "command", "arguments"), ExitCode.USAGE)
+    command, arguments = fields["command"], fields["arguments"]
+    if not isinstance(command, str) or not isinstance(arguments, dict):
+        raise ControlError("control request: command or arguments of a wrong type", ExitCode.USAGE)
+    return Request(command, arguments)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """One line for the client."""
+    match reply:
+        case Progress(message):
+            return _encode({"progress": message})
+        case Success(result):
+            return _encode({"ok": True, "result": result})
+        case Failure(error, exit_code):
+            return _encode({"ok": False, "error": error, "exit_code": int(exit_code)})
+
+
+def decode_reply(line: bytes) -> Reply:
+    """The inverse of encode_reply; raises ControlError (exit code 70) for any other line."""
+    match fields := _decode(line, ExitCode.INTERNAL):
+        case {"progress": str(message)}:
+            _expect_keys(fields, ("progress",), ExitCode.INTERNAL)
+            return Progress(message)
+        case {"ok": True, "result": dict(result)}:
+            _expect_keys(fields, ("ok", "result"), ExitCode.INTERNAL)
+            return Success(result)
+        case {"ok": False, "error": str(error), "exit_code": int(exit_code)}:
+            _expect_keys(fields, ("ok", "error", "exit_code"), ExitCode.INTERNAL)
+            if isinstance(exit_code, bool) or not 1 <= exit_code <= 255:
+                raise ControlError("control reply: exit code out of range", ExitCode.INTERNAL)
+            return Failure(error, exit_code)
+        case _:
+            raise ControlError("control reply: not a reply", ExitCode.INTERNAL)
+
+
+def _encode(fields: Mapping[str, object]) -> bytes:
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _decode(line: bytes, exit_code: int) -> JsonObject:
+    try:
+        fields = json.loads(
+            line.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    # RecursionError: the decoder recurses once per nested bracket, and 64 KiB hold 65,536 of them.
+    except (ValueError, RecursionError) as error:
+        raise ControlError(f"control line: {error}", exit_code) from None
+    if not isinstance(fields, dict):
+        raise ControlError("control line: not a JSON object", exit_code)
+    return fields
+
+
+def _unique(pairs: Iterable[tuple[str, object]]) -> JsonObject:
+    fields: JsonObject = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name!r} is given twice")
+        fields[name] = value
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _expect_keys(fields: JsonObject, expected: tuple[str, ...], exit_code: int) -> None:
+    if set(fields) != set(expected):
+        found = ", ".join(sorted(fields))
+        raise ControlError(f"control line: expected {', '.join(expected)}; got {found}", exit_code)

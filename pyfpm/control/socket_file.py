@@ -1,0 +1,129 @@
+"""The control socket as a file: made without a moment of wrong permissions, removed at the end.
+
+The socket is bound, owned, given its mode and already listening under a temporary name before
+link(2) gives it the real one. So nobody ever finds it with a wider mode, a client never meets it
+before it listens (another master would take it for a stale one), and since link never replaces a
+file, of two masters that start together one wins and the other sees a live socket.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from grp import getgrnam
+from pwd import getpwnam
+
+from pyfpm.control.protocol import ExitCode
+from pyfpm.errors import ControlError
+
+BACKLOG = 64
+
+
+class SocketFile:
+    """A listening Unix socket at `path`; `sock` is the listening socket.
+
+    `owner` and `group` are names or numbers, None for the process's own. Raises ControlError when
+    another master answers at `path`, when `path` is any other file, and when it cannot be made.
+    """
+
+    def __init__(self, path: str, *, owner: str | None, group: str | None, mode: int) -> None:
+        self.path = os.path.abspath(path)
+        uid, gid = _user_id(owner), _group_id(group)
+        temporary = os.path.join(os.path.dirname(self.path), f".control-{os.getpid()}")
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _bind(self.sock, temporary)
+            try:
+                os.chown(temporary, uid, gid)
+                os.chmod(temporary, mode)
+                self.sock.listen(BACKLOG)
+                facts = os.lstat(temporary)
+                _publish(temporary, self.path)
+            finally:
+                os.unlink(temporary)
+        except OSError as error:
+            self.sock.close()
+            raise ControlError(f"control socket {self.path}: {error.strerror or error}") from None
+        except ControlError:
+            self.sock.close()
+            raise
+        self._identity = (facts.st_dev, facts.st_ino)
+
+    def remove(self) -> None:
+        """Close the socket and remove the file, unless another one stands there by now."""
+        self.sock.close()
+        # Gone already, or its folder is: nothing is left to remove.
+        with contextlib.suppress(OSError):
+            facts = os.lstat(self.path)
+            if (facts.st_dev, facts.st_ino) == self._identity:
+                os.unlink(self.path)
+
+
+def _bind(sock: socket.socket, path: str) -> None:
+    # A leftover of a master with our pid that died between bind and unlink.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    # The umask is the process's; the master that calls this is single-threaded.
+    umask = os.umask(0o177)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(umask)
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give the socket its real name, replacing a stale one."""
+    for _ in range(3):  # once, once more after a stale socket, and once for a master that races us
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            _remove_stale(path)
+        else:
+            return
+    raise ControlError(f"control socket {path}: another master starts at the same time")
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        before = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(before.st_mode):
+        raise ControlError(f"control socket {path}: a file that is no socket stands there")
+    if _answers(path):
+        raise ControlError(f"another master answers on {path}")
+    # If another master replaces the stale socket between our look and the unlink, its new file is
+    # left alone: it has another inode. What remains is the instant between these two lines.
+    after = os.lstat(path)
+    if (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino):
+        os.unlink(path)
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is EAGAIN, which is somebody's backlog
+        code = probe.connect_ex(path)
+    if code in (errno.ECONNREFUSED, errno.ENOENT):
+        return False
+    if code in (0, errno.EAGAIN):
+        return True
+    raise ControlError(f"control socket {path}: {os.strerror(code)}")
+
+
+def _user_id(owner: str | None) -> int:
+    if owner is None:
+        return -1
+    try:
+        return int(owner) if owner.isdecimal() else getpwnam(owner).pw_uid
+    except KeyError:
+        raise ControlError(f"control.owner: no user {owner!r}", ExitCode.CONFIG) from None
+
+
+def _group_id(group: str | None) -> int:
+    if group is None:
+        return -1
+    try:
+        return int(group) if group.isdecimal() else getgrnam(group).gr_gid
+    except KeyError:
+        raise ControlError(f"control.group: no group {group!r}", ExitCode.CONFIG) from None

@@ -1,0 +1,31 @@
+"""Processes by descriptor: a pid may be reused, a pidfd never means another process."""
+
+import os
+import signal
+
+
+def open_child(pid: int) -> int | None:
+    """A pidfd of `pid` if that process is a child of this one, else None.
+
+    A pid that another process reports is a claim. waitid on the pidfd answers ECHILD for a
+    process that is not our child, without reaping one that is (WNOWAIT; Linux 6.18).
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, OverflowError, ValueError):
+        return None
+    try:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def send_signal(pidfd: int, signum: signal.Signals) -> bool:
+    """Signal the process behind `pidfd`; False if it is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        return False
+    return True

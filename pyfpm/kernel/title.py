@@ -1,0 +1,34 @@
+"""What `ps` shows of a process: the memory that the kernel gave argv is overwritten in place.
+
+/proc/self/stat names that memory (fields 48 and 49, proc(5)). With a last byte other than NUL the
+kernel takes the area for a title and shows it up to the first NUL. Nothing is moved or enlarged,
+so a title is cut to the room that argv had.
+"""
+
+import ctypes
+
+from pyfpm.kernel.prctl import set_name
+
+
+def set_title(title: str) -> None:
+    """Show `title` as this process's command line, as far as it fits; never raises."""
+    try:
+        set_name(title.removeprefix("pyfpm: ").removeprefix("pool "))
+        start, end = _argv_area()
+    except (OSError, ValueError, IndexError):
+        return
+    room = end - start
+    if room < 8:
+        return
+    text = title.encode()[: room - 2]
+    ctypes.memmove(start, text.ljust(room - 1, b"\0") + b".", room)
+
+
+def _argv_area() -> tuple[int, int]:
+    with open("/proc/self/stat", "rb") as stat:
+        # The second field is the name in parentheses and may hold blanks.
+        values = stat.read().rpartition(b")")[2].split()
+    start, end = int(values[45]), int(values[46])
+    if not 0 < start < end:
+        raise ValueError("the kernel does not say where argv is")
+    return start, end

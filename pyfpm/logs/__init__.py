@@ -1,0 +1,11 @@
+"""The error log: PHP-FPM's line form or JSON, to a file, standard error or syslog.
+
+Built on the standard library's logging. Two levels are added to its own: NOTICE between INFO and
+WARNING, and ALERT at the top, because those are the words of PHP-FPM's `log_level`.
+"""
+
+from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log
+from pyfpm.logs.levels import Level
+from pyfpm.logs.writer import Log
+
+__all__ = ["Level", "Log", "LogSettings", "open_log", "reopen_log"]

@@ -1,0 +1,110 @@
+"""Opening the error log.
+
+The master opens it, possibly as root, in a folder that others may have touched. So symbolic
+links are not followed, and a folder that somebody other than root or the master's own user can
+write is refused: its owner could swap the file for another between two openings.
+"""
+
+import logging
+import logging.handlers
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+from pyfpm.errors import PyfpmError
+from pyfpm.logs.formats import JsonFormatter, TextFormatter
+from pyfpm.logs.levels import Level
+
+_FILE_MODE = 0o640
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`target` is a path, `stderr` or `syslog`; `limit` the longest line in characters."""
+
+    target: str
+    level: Level
+    json: bool
+    limit: int
+
+
+def open_log(settings: LogSettings) -> None:
+    """Send every record of pyfpm to the target from now on; PyfpmError where it cannot be opened.
+
+    A previous target is closed.
+    """
+    handler = _handler_for(settings.target)
+    formatter = JsonFormatter if settings.json else TextFormatter
+    handler.setFormatter(formatter(settings.limit))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pyfpm").setLevel(settings.level)
+    logging.raiseExceptions = False  # a full disk under the log must not end the master
+
+
+def reopen_log() -> None:
+    """Open the log file anew under its name, after a rotation; other targets stay as they are."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LogFile):
+            handler.reopen()
+
+
+def _handler_for(target: str) -> logging.Handler:
+    if target == "stderr":
+        return logging.StreamHandler(sys.stderr)
+    if target == "syslog":
+        handler = logging.handlers.SysLogHandler(
+            "/dev/log", logging.handlers.SysLogHandler.LOG_DAEMON
+        )
+        handler.ident = "pyfpm: "
+        return handler
+    return _LogFile(target)
+
+
+class _LogFile(logging.StreamHandler[TextIO]):
+    def __init__(self, path: str) -> None:
+        self._path = path
+        super().__init__(_open(path))
+
+    def reopen(self) -> None:
+        """Switch over; the old file stays in use if the new one cannot be opened."""
+        fresh = _open(self._path)
+        old = self.setStream(fresh)
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self.stream.close()
+
+
+def _open(path: str) -> TextIO:
+    _check_folder(os.path.dirname(path))
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, _FILE_MODE)
+    except OSError as error:
+        reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
+        raise PyfpmError(f"open log {path}: {reason}") from error
+    return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def _check_folder(folder: str) -> None:
+    try:
+        found = os.stat(folder)
+    except OSError as error:
+        raise PyfpmError(f"open log in {folder}: {error.strerror}") from error
+    trusted = found.st_uid in (0, os.geteuid())
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not trusted or (writable and not found.st_mode & stat.S_ISVTX):
+        raise PyfpmError(
+            f"open log in {folder}: others can write there; "
+            f"use a folder that only root or the master's user can write (chmod go-w {folder})"
+        )

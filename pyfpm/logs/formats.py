@@ -1,0 +1,77 @@
+"""How one record becomes one line.
+
+Text is PHP-FPM's form, so that its parsers read ours: `[21-Nov-2026 10:00:00] NOTICE: message`,
+local time without a zone. A message of several lines (a traceback) becomes several log lines, each
+with its own prefix, so that nobody can forge a line of another pool by printing a line break.
+JSON is one object a line with `time`, `level`, `pool`, `pid`, `event`, `message`.
+"""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from pyfpm.logs.levels import name_of
+
+# C0 controls but tab, DEL, and the C1 range: terminals act on them.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def clean(text: str) -> str:
+    """One line of text with every control character made visible."""
+    return text.translate(_CONTROLS)
+
+
+def cut(text: str, most: int) -> str:
+    """At most `most` characters, the last three dots where something was left out."""
+    return text if len(text) <= most else text[: max(0, most - 3)] + "..."
+
+
+class TextFormatter(logging.Formatter):
+    """PHP-FPM's form. `limit` is log_limit, the longest line in characters."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One or several lines, without the last line break."""
+        moment = datetime.fromtimestamp(record.created, UTC).astimezone()
+        # strftime would write the month in the words of whatever locale is set.
+        date = f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year} {moment:%H:%M:%S}"
+        if record.levelno <= logging.DEBUG:
+            date += f".{moment.microsecond:06d}"
+        pool = getattr(record, "pool", "")
+        prefix = f"[{date}] {name_of(record.levelno)}: " + (f"[pool {pool}] " if pool else "")
+        lines = _message_of(self, record).splitlines() or [""]
+        return "\n".join(cut(prefix + clean(line), self._limit) for line in lines)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; `limit` bounds the message, so that the object stays whole."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, without the line break."""
+        moment = datetime.fromtimestamp(record.created, UTC).astimezone()
+        values: dict[str, object] = {
+            "time": moment.isoformat(timespec="microseconds"),
+            "level": name_of(record.levelno).lower(),
+            "pool": getattr(record, "pool", "") or None,
+            "pid": getattr(record, "worker_pid", None) or record.process,
+            "event": getattr(record, "event", None),
+            "message": cut(_message_of(self, record), max(self._limit, 16 * 1024)),
+        }
+        fields = getattr(record, "fields", {})
+        values.update((name, value) for name, value in fields.items() if name not in values)
+        return json.dumps(values, ensure_ascii=False, default=str)
+
+
+def _message_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    if record.exc_info:
+        message += "\n" + formatter.formatException(record.exc_info)
+    return message

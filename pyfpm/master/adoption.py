@@ -1,0 +1,126 @@
+"""Parked connections of a pool that has no worker (DESIGN 4).
+
+The last worker to leave puts its idle kept connections into the hand-off channel, where the
+master finds them. It never reads a byte from them: it waits until one is readable, which calls
+for a worker, and puts it back into the channel once there is one. Closing them instead would cost
+POSTs, because a web server may be sending on a connection at the moment it is closed.
+
+The descriptors come from workers and may be anything. Only connected stream sockets are kept,
+at most `MOST` of them; what is beyond waits in the channel, and its worker with it.
+"""
+
+import os
+import select
+import socket
+
+from pyfpm.kernel.descriptors import (
+    receive_with_descriptors,
+    send_with_descriptors,
+    unread_bytes,
+)
+
+MOST = 4096
+_BATCH = 64
+_GONE = select.EPOLLHUP | select.EPOLLERR
+
+
+class Adoption:
+    """The connections that the master keeps for one pool."""
+
+    def __init__(self, channel_receive: socket.socket, channel_send: socket.socket) -> None:
+        self._receive = channel_receive
+        self._send = channel_send
+        self._epoll = select.epoll()
+        self._deadlines: dict[int, float] = {}
+        self._readable: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    @property
+    def has_readable(self) -> bool:
+        """Whether a connection here waits for a worker."""
+        return bool(self._readable)
+
+    def fileno(self) -> int:
+        """Readable when an adopted connection has become so; `notice_readable` follows."""
+        return self._epoll.fileno()
+
+    def adopt_waiting(self, now_s: float, keep_s: float) -> int:
+        """Take connections out of the channel; how many were kept."""
+        kept = 0
+        for _ in range(_BATCH):
+            if len(self._deadlines) >= MOST:
+                break
+            try:
+                _, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
+            except OSError:
+                break
+            if not descriptors:
+                continue
+            if _is_connection(descriptors[0]):
+                self._deadlines[descriptors[0]] = now_s + keep_s
+                self._epoll.register(descriptors[0], select.EPOLLIN | select.EPOLLONESHOT)
+                kept += 1
+            else:
+                os.close(descriptors[0])
+        return kept
+
+    def notice_readable(self) -> None:
+        """Remember who became readable, once each.
+
+        A connection that the web server closed without sending anything more is closed here.
+        """
+        for fd, events in self._epoll.poll(0, _BATCH):
+            if events & _GONE and not _unread(fd):
+                self._drop(fd)
+            else:
+                self._readable.add(fd)
+
+    def return_readable(self) -> None:
+        """Put readable connections back into the channel, for the worker that there is now."""
+        for fd in list(self._readable):
+            try:
+                send_with_descriptors(self._send, b"c", [fd])
+            except OSError:
+                return  # no room in the channel now: the next look tries again
+            self._drop(fd)
+
+    def expire(self, now_s: float) -> None:
+        """Close what has been idle for longer than keepalive_timeout."""
+        for fd in [fd for fd, deadline_s in self._deadlines.items() if deadline_s <= now_s]:
+            self._drop(fd)
+
+    def close(self) -> None:
+        """Close everything: the pool ends."""
+        for fd in list(self._deadlines):
+            self._drop(fd)
+        self._epoll.close()
+
+    def _drop(self, fd: int) -> None:
+        del self._deadlines[fd]
+        self._readable.discard(fd)
+        # Explicitly: in flight or in a worker the same open file lives on, and with it the
+        # registration, under a number that means something else here by then.
+        self._epoll.unregister(fd)
+        os.close(fd)
+
+
+def _is_connection(fd: int) -> bool:
+    try:
+        duplicate = os.dup(fd)
+    except OSError:
+        return False
+    try:
+        with socket.socket(fileno=duplicate) as candidate:
+            candidate.getpeername()
+            return candidate.type == socket.SOCK_STREAM
+    except OSError:
+        return False
+
+
+def _unread(fd: int) -> int:
+    try:
+        return unread_bytes(fd)
+    except OSError:
+        return 0

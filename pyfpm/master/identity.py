@@ -1,0 +1,114 @@
+"""Who a pool runs as: resolved in the master, applied in the child before exec (DESIGN 1).
+
+Privileges are gone before the pool's interpreter runs, because a venv's `.pth` files are code.
+"""
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from pyfpm.config import PoolOptions
+from pyfpm.errors import SpawnError
+from pyfpm.kernel.prctl import set_no_new_privs
+
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """uid and gid are None where the master cannot or need not change them."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...]
+    name: str
+    home: str
+    umask: int | None
+    no_new_privs: bool
+
+
+def resolve_identity(pool: PoolOptions, *, is_root: bool) -> Identity:
+    """Look names up; SpawnError for an unknown one (`check` has reported it before, with its line).
+
+    Without `user` a root pool (-R) stays root, and a master that is not root stays who it is.
+    """
+    if not is_root or pool.user is None:
+        own = _find_user(str(os.geteuid()))
+        return Identity(None, None, (), own.name, own.home, pool.umask, pool.no_new_privs)
+    user = _find_user(pool.user)
+    gid = user.gid if pool.group is None else _find_group(pool.group)
+    extra = {_find_group(group) for group in pool.extra_groups}
+    groups = sorted({gid, *_groups_of(user), *extra})
+    return Identity(
+        user.uid, gid, tuple(groups), user.name, user.home, pool.umask, pool.no_new_privs
+    )
+
+
+def apply_identity(identity: Identity) -> None:
+    """In the child: groups, then group, then user, then what only then makes sense.
+
+    OSError where the kernel refuses; SpawnError if it said yes and did not do it.
+    """
+    if identity.uid is not None and identity.gid is not None:
+        os.setgroups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+        _verify(identity.uid, identity.gid, identity.groups)
+    if identity.umask is not None:
+        os.umask(identity.umask)
+    if identity.no_new_privs:
+        set_no_new_privs()
+
+
+def environment_of(pool: PoolOptions, identity: Identity) -> dict[str, str]:
+    """The environment of the pool's processes.
+
+    PHP-FPM clears PATH too, and every application that starts a program by name then fails; a
+    plain PATH stays unless the pool sets its own.
+    """
+    environment = {} if pool.clear_env else dict(os.environ)
+    environment.setdefault("PATH", _DEFAULT_PATH)
+    if identity.name:
+        environment |= {"USER": identity.name, "LOGNAME": identity.name}
+    if identity.home:
+        environment["HOME"] = identity.home
+    return environment | dict(pool.environment)
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    uid: int
+    gid: int
+    name: str
+    home: str
+
+
+def _find_user(text: str) -> _User:
+    try:
+        found = pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
+    except KeyError:
+        if text.isdecimal():  # a number needs no entry; its group then is the same number
+            return _User(int(text), int(text), "", "")
+        raise SpawnError(f"user {text!r} does not exist") from None
+    return _User(found.pw_uid, found.pw_gid, found.pw_name, found.pw_dir)
+
+
+def _find_group(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise SpawnError(f"group {text!r} does not exist") from None
+
+
+def _groups_of(user: _User) -> list[int]:
+    return os.getgrouplist(user.name, user.gid) if user.name else []
+
+
+def _verify(uid: int, gid: int, groups: tuple[int, ...]) -> None:
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+        raise SpawnError("the kernel did not change the user or group")
+    if set(os.getgroups()) - {gid} != set(groups) - {gid}:
+        raise SpawnError("the kernel did not change the groups")

@@ -1,0 +1,105 @@
+"""Fork and exec of a pool's interpreter: the one fork that the master does itself.
+
+Between fork and exec the child is this process's image with somebody else's job. Signals stay
+blocked until every handler is gone, since a handler of the master that ran in the child would
+write into the master's wake-up pipe. SIGPIPE too is reset: an inherited SIG_IGN survives exec.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pyfpm.errors import SpawnError
+from pyfpm.master.identity import Identity, apply_identity
+from pyfpm.messages import BootFailed, InheritedDescriptor, encode_message
+
+EXIT_LAUNCH_FAILED = 71
+_ABOVE_TARGETS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What to execute and how. `descriptors` maps the child's numbers to the master's.
+
+    `soft_file_limit` is the RLIMIT_NOFILE that the master itself was started with.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: str
+    identity: Identity
+    descriptors: Mapping[int, int]
+    soft_file_limit: int
+
+
+def launch(plan: LaunchPlan) -> int:
+    """Start the program and return its pid; OSError if there could be no fork.
+
+    What goes wrong in the child before the exec arrives as BootFailed on the control socket.
+    """
+    every = signal.valid_signals()
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, every)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_child(plan)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+
+
+def _be_child(plan: LaunchPlan) -> NoReturn:
+    step = "prepare"
+    try:
+        _reset_signals()
+        step = "pass descriptors"
+        _place_descriptors(plan.descriptors)
+        _restore_file_limit(plan.soft_file_limit)
+        step = f"become {plan.identity.name or 'the user'}"
+        apply_identity(plan.identity)
+        step = f"enter {plan.directory}"
+        os.chdir(plan.directory)
+        step = f"execute {plan.argv[0]}"
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - no shell is the point
+    except OSError as error:
+        _report(f"{step}: {error.strerror}")
+    except SpawnError as error:
+        _report(f"{step}: {error}")
+    finally:
+        os._exit(EXIT_LAUNCH_FAILED)
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for signum in signal.valid_signals():
+        if signum not in (signal.SIGKILL, signal.SIGSTOP):
+            with contextlib.suppress(OSError, ValueError):  # numbers that libc keeps to itself
+                signal.signal(signum, signal.SIG_DFL)
+
+
+def _place_descriptors(wanted: Mapping[int, int]) -> None:
+    """Put every descriptor under its number, also where source and target numbers overlap."""
+    parked = {
+        target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS)
+        for target, source in wanted.items()
+    }
+    for target, source in parked.items():
+        os.dup2(source, target, inheritable=True)
+
+
+def _restore_file_limit(soft: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _report(reason: str) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=InheritedDescriptor.CONTROL) as control:
+        control.send(encode_message(BootFailed(reason)))
+        control.detach()

@@ -1,0 +1,189 @@
+"""The only module that creates a zygote or a worker, and the only one that ends them.
+
+What the policy decides is performed here and nowhere else, so this is the place to read for every
+way in which a process of a pool begins or is told to end.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from pyfpm.config import PoolOptions
+from pyfpm.kernel.memfd import create_sealed_copy
+from pyfpm.kernel.pidfd import open_child, send_signal
+from pyfpm.master.handles import ControlLink, OnMessage, WorkerHandle, WorkerState, ZygoteHandle
+from pyfpm.master.identity import Identity
+from pyfpm.master.launch import LaunchPlan, launch
+from pyfpm.master.listeners import Listener
+from pyfpm.master.output import Emit, OutputPipe
+from pyfpm.master.plans import make_boot_document, zygote_environment
+from pyfpm.master.setting import Setting
+from pyfpm.master.shared import PoolMemory
+from pyfpm.messages import (
+    BOOTSTRAP,
+    Drain,
+    InheritedDescriptor,
+    Poke,
+    Spawn,
+)
+
+
+class Processes:
+    """Starts and ends the processes of one pool."""
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        identity: Identity,
+        listeners: Sequence[Listener],
+        memory: PoolMemory,
+        setting: Setting,
+    ) -> None:
+        self._options = options
+        self._identity = identity
+        self._listeners = listeners
+        self._memory = memory
+        self._setting = setting
+        self._last_serial = 0
+
+    def start_zygote(
+        self,
+        generation: int,
+        *,
+        preload: bool | None,
+        on_message: Callable[[ZygoteHandle], OnMessage],
+        emit: Emit,
+    ) -> ZygoteHandle:
+        """Fork and execute the pool's interpreter as a zygote; OSError if that cannot be tried."""
+        options = self._options
+        environment, numerics = zygote_environment(options, self._identity, preload=preload)
+        document = make_boot_document(
+            options,
+            self._listeners,
+            generation=generation,
+            slots=self._memory.slots,
+            preload=preload,
+            process_control_timeout_s=self._setting.main.process_control_timeout,
+            numerics=numerics,
+        )
+        handle = ZygoteHandle(generation, time.monotonic(), preloads=preload is not False)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pipes = self._make_pipes(emit)
+        boot_fd = create_sealed_copy(f"pyfpm-boot-{options.name}", document.encode())
+        null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        descriptors = {
+            0: null_fd,
+            1: pipes[0].writer if pipes else null_fd,
+            2: pipes[1].writer if pipes else null_fd,
+            InheritedDescriptor.CONTROL: theirs.fileno(),
+            InheritedDescriptor.BOOT_DOCUMENT: boot_fd,
+            InheritedDescriptor.PACKAGE: self._setting.package_fd,
+            InheritedDescriptor.BOARD: self._memory.board_fd,
+            InheritedDescriptor.NOTICE: self._memory.notice_fd,
+            InheritedDescriptor.CHANNEL_SEND: self._memory.channel_send.fileno(),
+            InheritedDescriptor.CHANNEL_RECEIVE: self._memory.channel_receive.fileno(),
+        }
+        for index, listener in enumerate(self._listeners):
+            descriptors[InheritedDescriptor.LISTENERS + index] = listener.sock.fileno()
+        plan = LaunchPlan(
+            argv=(options.python, "-P", "-c", BOOTSTRAP),
+            environment=environment,
+            directory=options.directory,
+            identity=self._identity,
+            descriptors=descriptors,
+            soft_file_limit=self._setting.soft_file_limit,
+        )
+        try:
+            handle.pid = launch(plan)
+        finally:
+            theirs.close()
+            os.close(boot_fd)
+            os.close(null_fd)
+            for pipe in pipes:
+                pipe.close_writer()
+        handle.pipes = pipes
+        handle.pidfd = open_child(handle.pid)
+        handle.link = ControlLink(ours, on_message(handle))
+        return handle
+
+    def request_worker(
+        self,
+        zygote: ZygoteHandle,
+        *,
+        on_message: Callable[[WorkerHandle], OnMessage],
+        emit: Callable[[WorkerHandle], Emit],
+    ) -> WorkerHandle | None:
+        """Ask the zygote for a worker; None if there is no slot or the zygote does not listen."""
+        if zygote.link is None:
+            return None
+        slot = self._memory.take_slot()
+        if slot is None:
+            return None
+        self._last_serial += 1
+        worker = WorkerHandle(self._last_serial, slot, time.monotonic())
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker.pipes = self._make_pipes(emit(worker))
+        null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        writers = [pipe.writer for pipe in worker.pipes] or [null_fd, null_fd]
+        sent = zygote.link.send(Spawn(worker.serial, slot), [theirs.fileno(), *writers])
+        theirs.close()
+        os.close(null_fd)
+        for pipe in worker.pipes:
+            pipe.close_writer()
+        worker.link = ControlLink(ours, on_message(worker))
+        if not sent:
+            worker.close()
+            self._memory.release_slot(slot)
+            return None
+        return worker
+
+    def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
+        """Believe that `pid` is this worker if it is a child of ours that nobody else claimed."""
+        if self._setting.reaper.knows(pid):
+            return False
+        pidfd = open_child(pid)
+        if pidfd is None:
+            return False
+        worker.pid = pid
+        worker.pidfd = pidfd
+        return True
+
+    @staticmethod
+    def drain(worker: WorkerHandle, reason: str, *, hand_over: bool) -> bool:
+        """Tell a worker to finish and leave; False if it could not be told now."""
+        if worker.link is None or not worker.link.send(Drain(hand_over)):
+            return False
+        worker.state = WorkerState.DRAINING
+        worker.leaves_for = worker.leaves_for or reason
+        return True
+
+    @staticmethod
+    def poke(worker: WorkerHandle) -> None:
+        """Make a worker look at its listeners anew."""
+        if worker.link is not None:
+            worker.link.send(Poke())
+
+    @staticmethod
+    def end(process: WorkerHandle | ZygoteHandle, signum: signal.Signals) -> None:
+        """Send TERM or KILL through the pidfd; a worker without one sees its master hang up."""
+        if isinstance(process, WorkerHandle):
+            process.state = WorkerState.ENDING
+        if process.pidfd is not None:
+            send_signal(process.pidfd, signum)
+        elif process.link is not None:
+            process.link.close()
+
+    def _make_pipes(self, emit: Emit) -> tuple[OutputPipe, ...]:
+        if not self._options.catch_workers_output:
+            return ()
+        identity = self._identity
+        owner = None
+        if identity.uid is not None and identity.gid is not None:
+            owner = (identity.uid, identity.gid)
+        limit = self._setting.main.log_limit
+        return (
+            OutputPipe("stdout", limit, emit, owner),
+            OutputPipe("stderr", limit, emit, owner),
+        )

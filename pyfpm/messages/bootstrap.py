@@ -1,0 +1,19 @@
+"""The first code that a pool's interpreter runs for pyfpm.
+
+The runtime always comes from the master, never from the pool's venv: the descriptor
+PACKAGE is the folder of the master's own package, opened with O_PATH. Reaching it through
+/proc/self/fd needs no permission on the folders above it. Only the name `pyfpm` is bound, so
+nothing else of the master's site-packages becomes importable. The interpreter runs with -P: the
+current folder must not shadow the standard library while the runtime is imported.
+"""
+
+BOOTSTRAP = """\
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+home = "/proc/self/fd/5"
+spec = spec_from_file_location("pyfpm", home + "/__init__.py", submodule_search_locations=[home])
+module = sys.modules["pyfpm"] = module_from_spec(spec)
+spec.loader.exec_module(module)
+from pyfpm.runtime.zygote import main
+main()
+"""

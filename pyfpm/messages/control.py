@@ -1,0 +1,165 @@
+"""The messages on the control sockets, one SEQPACKET datagram each.
+
+Each message is a frozen dataclass of plain fields; on the wire it is a JSON object with the
+class name as `kind`. Decoding checks every field against its declared type, because the master
+treats what comes from zygotes and workers as hostile.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from pyfpm.errors import ProtocolError
+
+MAX_MESSAGE_BYTES = 65536
+_MAX_TEXT = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Master to zygote: fork a worker. Control socket, stdout and stderr come as descriptors."""
+
+    serial: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """Zygote to master: this worker has this pid. A claim until the kernel confirms it."""
+
+    serial: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """Zygote to master: no worker came of the request."""
+
+    serial: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A zygote may be asked for workers, or a worker serves. `preloaded`: the app is imported."""
+
+    boot_s: float
+    preloaded: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnsafePreload:
+    """Zygote to master: the import left what a fork would break; another zygote must not import."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    """The application could not be loaded; `text` is for the log, with the traceback."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Master to worker: serve what you have, then end.
+
+    Without `hand_over` the service ends, and idle kept connections are closed, not given away.
+    """
+
+    hand_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """Worker to master: told by a signal, not by you, to drain."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poke:
+    """Master to worker: register the listeners anew and look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """Worker to master: connections of mine are readable, I am busy and nobody is idle."""
+
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """Worker to master: a line for the log about the worker itself, not application output."""
+
+    level: str
+    message: str
+
+
+Message = (
+    Spawn
+    | Spawned
+    | SpawnFailed
+    | Ready
+    | UnsafePreload
+    | BootFailed
+    | Drain
+    | Draining
+    | Poke
+    | Saturated
+    | LogLine
+)
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        Spawn,
+        Spawned,
+        SpawnFailed,
+        Ready,
+        UnsafePreload,
+        BootFailed,
+        Drain,
+        Draining,
+        Poke,
+        Saturated,
+        LogLine,
+    )
+}
+
+
+def encode_message(message: Message) -> bytes:
+    """One datagram; texts are cut in the middle so that it stays below MAX_MESSAGE_BYTES."""
+    values = {name: _cut(value) for name, value in asdict(message).items()}
+    data = json.dumps({"kind": type(message).__name__, **values}, ensure_ascii=False)
+    return data.encode("utf-8", "replace")
+
+
+def decode_message(data: bytes) -> Message:
+    """The message in one datagram; ProtocolError for anything that is not exactly one."""
+    try:
+        values = json.loads(data)
+        kind = _KINDS[values.pop("kind")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ProtocolError(f"control message: {error!r}") from error
+    wanted = {field.name: field.type for field in fields(kind)}
+    if values.keys() != wanted.keys():
+        raise ProtocolError(f"control message {kind.__name__}: wrong fields")
+    for name, declared in wanted.items():
+        if not _is_of(values[name], declared):
+            raise ProtocolError(f"control message {kind.__name__}: {name} is not {declared}")
+    return kind(**values)
+
+
+def _is_of(value: object, declared: object) -> bool:
+    if declared is float and type(value) is int:
+        return True
+    return type(value) is declared
+
+
+def _cut(value: object) -> object:
+    if isinstance(value, str) and len(value) > _MAX_TEXT // 4:
+        half = _MAX_TEXT // 8
+        return f"{value[:half]}\n… {len(value) - 2 * half} characters left out …\n{value[-half:]}"
+    return value

@@ -1,0 +1,37 @@
+"""How many workers a pool should have: pure decisions, applied by the master.
+
+`decide(view, limits, memory, now_s)` looks at a pool and answers with actions, a new memory and
+the time of the next look. It knows no clock, no socket and no process.
+"""
+
+from pyfpm.policy.actions import (
+    Action,
+    ReportBusy,
+    ReportMaxChildren,
+    ReportProcessMax,
+    Retire,
+    Spawn,
+)
+from pyfpm.policy.boot_backoff import note_boot_failed, note_ready
+from pyfpm.policy.decide import Decision, decide
+from pyfpm.policy.limits import Limits, ProcessManager
+from pyfpm.policy.memory import Memory
+from pyfpm.policy.view import PoolView, WorkerView
+
+__all__ = [
+    "Action",
+    "Decision",
+    "Limits",
+    "Memory",
+    "PoolView",
+    "ProcessManager",
+    "ReportBusy",
+    "ReportMaxChildren",
+    "ReportProcessMax",
+    "Retire",
+    "Spawn",
+    "WorkerView",
+    "decide",
+    "note_boot_failed",
+    "note_ready",
+]

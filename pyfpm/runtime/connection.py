@@ -1,0 +1,56 @@
+"""One accepted connection, and the request that is under way on it."""
+
+import os
+
+from pyfpm.fastcgi import Limits, ServerConnection
+
+
+class Connection:
+    """Plain state; the engine moves it between parked, waiting, served and lingering.
+
+    `environ` is None until a request's PARAMS are complete; `declared` is its CONTENT_LENGTH, or
+    None where there is no usable one. `body` holds buffered STDIN chunks of
+    `body_bytes` in all; `body_done` says that the end of STDIN was seen. `held_bytes` is what the
+    engine has counted for it against `request_buffer_total`.
+    """
+
+    __slots__ = (
+        "body",
+        "body_bytes",
+        "body_done",
+        "codec",
+        "deadline_ns",
+        "declared",
+        "environ",
+        "fd",
+        "held_bytes",
+        "keep",
+        "registered",
+        "request_id",
+        "role",
+        "served",
+    )
+
+    def __init__(self, fd: int, limits: Limits, values: dict[str, str]) -> None:
+        self.fd = fd
+        self.codec = ServerConnection(limits, values)
+        self.registered = False
+        self.deadline_ns = 0
+        self.served = 0
+        self.held_bytes = 0
+        self.clear_request()
+
+    def clear_request(self) -> None:
+        """Forget the request that has ended."""
+        self.environ: dict[str, object] | None = None
+        self.declared: int | None = None
+        self.request_id = 0
+        self.role = 0
+        self.keep = False
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+        self.body_done = False
+
+    def close(self) -> None:
+        """Close the descriptor; the caller has taken it out of its epoll."""
+        os.close(self.fd)

@@ -1,0 +1,164 @@
+"""One request from environ to END_REQUEST: the pool's own pages, or the application."""
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pyfpm.cgi import declared_length
+from pyfpm.errors import BadRequest, ProtocolError
+from pyfpm.fastcgi import Abort, Send, Stdin, StdinEnd
+from pyfpm.messages import RequestLimits
+from pyfpm.observe import Page
+from pyfpm.runtime.application import Application
+from pyfpm.runtime.body import BodyError, StreamedBody
+from pyfpm.runtime.connection import Connection
+from pyfpm.runtime.peer import PeerGoneError, read_some, write_all
+from pyfpm.runtime.response import Response
+from pyfpm.runtime.wsgi import run_application
+from pyfpm.scoreboard import SlotWriter
+
+READ_BYTES = 65536
+
+PageMaker = Callable[[str, str], Page]
+"""A page of the pool's own, from (query string, method)."""
+
+
+class Exchange:
+    """Answers requests, one after the other; holds what is the same for all of them."""
+
+    def __init__(
+        self,
+        application: Application,
+        limits: RequestLimits,
+        slot: SlotWriter,
+        pages: dict[str, PageMaker],
+    ) -> None:
+        self._application = application
+        self._limits = limits
+        self._slot = slot
+        self._pages = pages
+        self._cpu_ns = time.process_time_ns()
+
+    def check(self, connection: Connection) -> None:
+        """Read the declared length and refuse a request by it, before its body is read.
+
+        Raises BadRequest.
+        """
+        environ = connection.environ
+        if environ is None or "CONTENT_LENGTH" not in environ:
+            return
+        declared = connection.declared = declared_length(environ)
+        most = self._limits.max_body_bytes
+        if most and declared is not None and declared > most:
+            raise BadRequest(413, f"a body of {declared} bytes exceeds request_max_body ({most})")
+
+    def answer(self, connection: Connection, started_ns: int) -> bool:
+        """Serve the request of `connection`; False if the connection must be closed as it is."""
+        environ: Any = connection.environ
+        self._begin(environ, connection.declared or 0, started_ns)
+        response = self._new_response(connection)
+        try:
+            make_page = self._pages.get(environ["SCRIPT_NAME"] + environ["PATH_INFO"])
+            if make_page is not None:
+                page = make_page(environ["QUERY_STRING"], environ["REQUEST_METHOD"])
+                response.start(page.status, list(page.headers))
+                response.finish(page.body)
+            else:
+                environ["wsgi.input"] = self._body_of(connection, environ)
+                run_application(self._application, environ, response)
+        except BadRequest as refusal:
+            return self.refuse(connection, refusal)
+        except PeerGoneError:
+            return False
+        finally:
+            self._end(failed=not response.ended or response.status >= 500)
+        return response.ended
+
+    def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
+        """Answer a request that must not reach the application; False as in `answer`."""
+        try:
+            self._new_response(connection).fail(refusal.status, str(refusal))
+        except PeerGoneError:
+            return False
+        return True
+
+    def _new_response(self, connection: Connection) -> Response:
+        method = "GET" if connection.environ is None else connection.environ["REQUEST_METHOD"]
+        return Response(
+            connection.fd, connection.request_id, str(method), self._limits.write_timeout_s
+        )
+
+    def _body_of(self, connection: Connection, environ: dict[str, object]) -> io.BufferedIOBase:
+        declared = connection.declared
+        if not connection.body_done:
+            raw = StreamedBody(
+                connection.body,
+                _Stream(connection, self._limits.body_timeout_s).receive,
+                declared,
+                self._limits.max_body_bytes,
+            )
+            return io.BufferedReader(raw, READ_BYTES)
+        if not connection.body:
+            if declared:
+                raise BadRequest(400, f"no body came where CONTENT_LENGTH says {declared}")
+            return io.BytesIO()
+        body = b"".join(connection.body)
+        if declared is None:
+            # The whole body is here, so frameworks that need a length can have a true one.
+            environ["CONTENT_LENGTH"] = str(len(body))
+        elif declared > len(body):
+            raise BadRequest(400, f"the body has {len(body)} bytes, CONTENT_LENGTH {declared}")
+        elif declared < len(body):
+            body = body[:declared]
+            connection.keep = False  # what follows on this connection cannot be trusted
+        return io.BytesIO(body)
+
+    def _begin(self, environ: Any, length: int, started_ns: int) -> None:
+        self._slot.begin_request(
+            started_ns,
+            environ["REQUEST_METHOD"].encode("latin-1"),
+            environ.get("REQUEST_URI", environ["PATH_INFO"]).encode("latin-1"),
+            environ.get("SCRIPT_FILENAME", "").encode("latin-1"),
+            environ.get("REMOTE_USER", "").encode("latin-1"),
+            length,
+        )
+
+    def _end(self, *, failed: bool) -> None:
+        # One look at the CPU clock per request: between two requests a worker uses next to none.
+        cpu_ns = time.process_time_ns()
+        self._slot.end_request(time.monotonic_ns(), cpu_ns - self._cpu_ns, failed=failed)
+        self._cpu_ns = cpu_ns
+
+
+class _Stream:
+    """Receives the rest of a body while the application reads it."""
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+
+    def receive(self) -> list[bytes]:
+        """The next chunks; empty at the end of STDIN. BodyError if there is no proper end."""
+        connection = self._connection
+        while not connection.body_done:
+            try:
+                data = read_some(connection.fd, READ_BYTES, self._timeout_s)
+                events = connection.codec.receive(data) if data else None
+            except (PeerGoneError, ProtocolError, TimeoutError) as error:
+                raise BodyError(f"request body: {error}") from error
+            if events is None:
+                raise BodyError("request body: the web server closed the connection")
+            chunks = []
+            for event in events:
+                if isinstance(event, Stdin):
+                    chunks.append(event.data)
+                elif isinstance(event, StdinEnd):
+                    connection.body_done = True
+                elif isinstance(event, Send):
+                    write_all(connection.fd, event.data, self._timeout_s)
+                elif isinstance(event, Abort):
+                    raise BodyError("request body: the web server aborted the request")
+            if chunks:
+                return chunks
+        return []

@@ -1,0 +1,138 @@
+"""How connections come to a worker: the listeners, and the hand-off channel.
+
+Both are registered EPOLLEXCLUSIVE, so one sleeper wakes for each connection. A wake-up that its
+worker does not use is lost, and polling again does not bring it back (DESIGN 3): a woken worker
+takes one connection before it runs anything else, and a worker that stops listening takes all
+that wait, because one of them may be the one it was woken for.
+
+At EMFILE, or with `pm.max_connections` open, the worker stops listening until one is closed. Left
+registered, the listener would wake it without end while an idle worker slept.
+"""
+
+import errno
+import os
+import select
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from pyfpm.kernel.watch import arm_exclusive, disarm
+from pyfpm.messages import ListenerPlan
+from pyfpm.runtime.handoff import Channel
+
+# accept(2): errors of the connection that was about to be accepted, not of the listener.
+_NEXT_PLEASE = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EPERM}
+)
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Intake:
+    """The sources of new connections of one worker, on its epoll."""
+
+    def __init__(
+        self, epoll: select.epoll, plans: tuple[ListenerPlan, ...], channel: Channel
+    ) -> None:
+        self._epoll = epoll
+        self._channel = channel
+        self._listeners = {plan.descriptor: _Listener(plan) for plan in plans}
+        self._armed = False
+        self.refused = 0
+
+    @property
+    def sources(self) -> frozenset[int]:
+        """The descriptors whose readiness means a new connection."""
+        return frozenset({*self._listeners, self._channel.fileno()})
+
+    @property
+    def armed(self) -> bool:
+        """Whether new connections wake this worker."""
+        return self._armed
+
+    def arm(self) -> None:
+        """Be woken by new connections; shows anew what waits already."""
+        self._armed = True
+        for descriptor in self.sources:
+            arm_exclusive(self._epoll, descriptor)
+
+    def disarm(self) -> None:
+        """Be woken no more. A wake-up may be on its way: `take_all` or `arm` follows."""
+        self._armed = False
+        for descriptor in self.sources:
+            disarm(self._epoll, descriptor)
+
+    def rearm(self) -> None:
+        """Look again at everything, for a wake-up that got lost with another worker."""
+        if self._armed:
+            self.disarm()
+            self.arm()
+
+    def take_one(self, source: int) -> int | None:
+        """One new connection from `source`, non-blocking; None if there is none any more.
+
+        OSError(EMFILE or the like) means that the process has no descriptor left.
+        """
+        if source == self._channel.fileno():
+            return self._channel.take()
+        return self._listeners[source].accept(self)
+
+    def take_all(self) -> Iterator[int]:
+        """Every connection that waits now, after `disarm`."""
+        for source in self.sources:
+            while True:
+                try:
+                    fd = self.take_one(source)
+                except OSError as error:
+                    if error.errno not in _NO_DESCRIPTORS:
+                        raise
+                    break
+                if fd is None:
+                    break
+                yield fd
+
+    def close(self) -> None:
+        """Close the listeners, in a child that the application forked."""
+        for listener in self._listeners.values():
+            listener.socket.close()
+
+
+class _Listener:
+    def __init__(self, plan: ListenerPlan) -> None:
+        self.socket = socket.socket(fileno=plan.descriptor)
+        self.socket.setblocking(False)
+        self._accept = self.socket._accept  # type: ignore[attr-defined]  # noqa: SLF001 - see accept
+        self._is_tcp = plan.is_tcp
+        self._allowed = tuple(ip_network(text) for text in plan.allowed)
+
+    def accept(self, intake: Intake) -> int | None:
+        """One connection as a raw descriptor.
+
+        `socket.accept` would build a socket object and ask the kernel for its family and type;
+        `_accept` beneath it, which has been there since Python 3.0, gives the descriptor alone.
+        """
+        while True:
+            try:
+                fd, peer = self._accept()
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno in _NEXT_PLEASE:
+                    continue
+                raise
+            if self._is_tcp and self._allowed and not self._admits(peer[0]):
+                os.close(fd)
+                intake.refused += 1
+                continue
+            os.set_blocking(fd, False)
+            return int(fd)
+
+    def _admits(self, host: str) -> bool:
+        address = ip_address(host.partition("%")[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._allowed)
+
+
+def out_of_descriptors(error: OSError) -> bool:
+    """Whether accepting or receiving failed because no descriptor was free."""
+    return error.errno in _NO_DESCRIPTORS

@@ -1,0 +1,116 @@
+"""The minder: while a request takes long, it gives the worker's other connections away (DESIGN 4).
+
+A thread per worker, started with the first parked connection. It is asleep while the worker is
+idle, looks every few milliseconds while requests run, and watches the parked connections only
+once the *same* request has run from one look to the next. So a fast request costs the engine one
+attribute test and no system call.
+
+Who owns a connection is decided by taking it out of `parked`: dict.pop is one step for every
+other thread (under the GIL, and by the dict's own lock without one). The engine and the minder
+both pop before they touch a descriptor, and who gets None leaves it alone. Therefore no
+descriptor is closed twice, which would cost a worker and its requests (EBADF).
+
+The engine may have an event for a connection that the minder has given away, and by then the
+same number may be another connection: it finds nothing to read there and parks it again.
+"""
+
+import select
+import threading
+import time
+from typing import Protocol
+
+from pyfpm.runtime.connection import Connection
+
+TICK_S = 0.005
+_WATCH_MS = 50
+_DROWSY_TICKS = 40
+
+
+class Busy(Protocol):
+    """What the minder sees of the engine."""
+
+    parked: dict[int, Connection]
+    busy_since_ns: int  # when the running request began; 0 while none runs
+
+    def hand_over(self, connection: Connection) -> bool:
+        """Offer a connection that is out of `parked`; False if it was put back there."""
+        ...
+
+    def hand_over_room(self) -> int:
+        """How many connections the surplus rule allows to offer."""
+        ...
+
+    def report_pending(self, count: int) -> None:
+        """Say that `count` parked connections are readable and nobody is idle."""
+        ...
+
+
+class Minder(threading.Thread):
+    """Watches over one engine for the life of the worker."""
+
+    def __init__(self, engine: Busy) -> None:
+        super().__init__(name="pyfpm minder", daemon=True)
+        self._engine = engine
+        self._wake = threading.Event()
+        self.asleep = False
+
+    def wake(self) -> None:
+        """Called by the engine when a request begins and `asleep` is set."""
+        self.asleep = False
+        self._wake.set()
+
+    def run(self) -> None:
+        """The thread: tick, and watch where a request does not end."""
+        engine = self._engine
+        seen = 0
+        quiet_ticks = 0
+        while True:
+            time.sleep(TICK_S)
+            since = engine.busy_since_ns
+            if since == 0 or not engine.parked:
+                quiet_ticks += 1
+                if quiet_ticks > _DROWSY_TICKS:
+                    self._sleep()
+                    quiet_ticks = 0
+            elif since != seen:
+                quiet_ticks = 0
+            else:
+                self._watch(since)
+            seen = since
+
+    def _sleep(self) -> None:
+        # The engine sets busy_since_ns and then tests `asleep`; here `asleep` is set and then
+        # busy_since_ns tested. Whichever order the two threads run in, one of them sees the other.
+        self._wake.clear()
+        self.asleep = True
+        if self._engine.busy_since_ns == 0 or not self._engine.parked:
+            self._wake.wait()
+        self.asleep = False
+
+    def _watch(self, since: int) -> None:
+        """Give away what becomes readable while the request that began at `since` runs."""
+        engine = self._engine
+        while engine.busy_since_ns == since:
+            watched = engine.parked.copy()
+            if not watched:
+                return
+            poller = select.poll()
+            for fd in watched:
+                poller.register(fd, select.POLLIN)
+            ready = [fd for fd, _ in poller.poll(_WATCH_MS)]
+            if engine.busy_since_ns != since:
+                return
+            left = [fd for fd in ready if not self._give_away(fd, watched[fd])]
+            if left:
+                engine.report_pending(len(left))
+                time.sleep(TICK_S)
+
+    def _give_away(self, fd: int, connection: Connection) -> bool:
+        """Whether this readable connection needs no more care of ours."""
+        engine = self._engine
+        if engine.parked.get(fd) is not connection:
+            return True  # the engine got to it first
+        if engine.hand_over_room() <= 0:
+            return False
+        taken = engine.parked.pop(fd, None)
+        return taken is None or engine.hand_over(taken)

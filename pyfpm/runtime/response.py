@@ -1,0 +1,127 @@
+"""The response to one request: head, body, end, and what happens when it cannot be finished.
+
+**Invariant:** a response that failed midway is never completed. Nobody sends the empty STDOUT
+record and END_REQUEST then; the connection is closed, and Apache and (with `fastcgi_keep_conn
+on`) nginx report the truncation to the client. Before the first byte a failure is a clean 500.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+
+from pyfpm.cgi import BodyLength, ResponseHead, format_head, simple_response
+from pyfpm.errors import ResponseError
+from pyfpm.fastcgi import encode_end, encode_response, encode_stdout
+from pyfpm.runtime.peer import Part, write_all, write_parts
+
+_ONE_WRITE_BYTES = 65000  # a head and body up to here leave in one copy and one write
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+
+class Response:
+    """Writes one response to `fd`. Methods raise PeerGoneError when nobody listens any more."""
+
+    __slots__ = (
+        "_fd",
+        "_head",
+        "_length",
+        "_method",
+        "_request_id",
+        "_timeout_s",
+        "begun",
+        "ended",
+    )
+
+    def __init__(self, fd: int, request_id: int, method: str, timeout_s: float) -> None:
+        self._fd = fd
+        self._request_id = request_id
+        self._method = method
+        self._timeout_s = timeout_s
+        self._head: ResponseHead | None = None
+        self._length = BodyLength(None)
+        self.begun = False
+        self.ended = False
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that was set; 0 before `start`."""
+        return self._head.status if self._head is not None else 0
+
+    @property
+    def wants_no_body(self) -> bool:
+        """Whether what the application produces as a body is dropped (HEAD, 204, 304)."""
+        return self._head is not None and self._head.bodyless
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's start_response; ResponseError for a head that must not leave this process."""
+        if exc_info is not None:
+            try:
+                if self.begun:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the reference cycle through this frame
+        elif self._head is not None:
+            raise ResponseError("start_response was called twice without exc_info")
+        self._head = head = format_head(status, headers, method=self._method)
+        self._length = BodyLength(head.content_length, bodyless=head.bodyless)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body now, after the head if that has not left yet."""
+        head = self._head
+        if head is None:
+            raise ResponseError("the body began before start_response was called")
+        if not isinstance(data, bytes):
+            raise ResponseError(f"the body must be bytes, not {type(data).__name__}")
+        data = self._length.admit(data)
+        if not data:
+            return
+        parts: list[Part] = []
+        if not self.begun:
+            self.begun = True
+            parts += encode_stdout(self._request_id, head.data)
+        parts += encode_stdout(self._request_id, data)
+        write_parts(self._fd, parts, self._timeout_s)
+
+    def finish(self, body: bytes = b"") -> None:
+        """Send the rest of the body and END_REQUEST.
+
+        ResponseError if the body is shorter than its Content-Length; nothing is sent then.
+        """
+        head = self._head
+        if head is None:
+            raise ResponseError("the application returned without calling start_response")
+        body = self._length.admit(body)
+        if missing := self._length.missing_bytes:
+            raise ResponseError(f"the body is {missing} bytes shorter than its Content-Length")
+        if self.begun:
+            parts = encode_stdout(self._request_id, body) if body else []
+            parts.append(encode_end(self._request_id))
+            write_parts(self._fd, parts, self._timeout_s)
+            self.ended = True
+            return
+        data = head.data
+        if head.content_length is None and not head.bodyless:
+            data = b"%bContent-Length: %d\r\n\r\n" % (data[:-2], len(body))
+        self.begun = True
+        if len(data) + len(body) < _ONE_WRITE_BYTES:
+            whole = encode_response(self._request_id, data, body)
+            write_all(self._fd, whole, self._timeout_s)
+        else:
+            parts = encode_stdout(self._request_id, data)
+            parts += encode_stdout(self._request_id, body)
+            parts.append(encode_end(self._request_id))
+            write_parts(self._fd, parts, self._timeout_s)
+        self.ended = True
+
+    def fail(self, status: int, text: str = "") -> None:
+        """Answer with an error page of our own, which is possible only before the first byte."""
+        head, body = simple_response(status, text)
+        if self._method == "HEAD":
+            body = b""
+        self._head = ResponseHead(head, status, bodyless=False, content_length=len(body))
+        self.begun = True
+        write_all(self._fd, encode_response(self._request_id, head, body), self._timeout_s)
+        self.ended = True

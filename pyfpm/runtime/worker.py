@@ -1,0 +1,159 @@
+"""A worker from its fork to its exit."""
+
+import atexit
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+from pyfpm.cgi import EnvironBuilder, PathInfo
+from pyfpm.errors import SpawnError
+from pyfpm.kernel.prctl import set_parent_death_signal
+from pyfpm.kernel.title import set_title
+from pyfpm.messages import (
+    BootDocument,
+    BootFailed,
+    InheritedDescriptor,
+    Ready,
+    Spawn,
+    encode_message,
+)
+from pyfpm.runtime.application import Application, load_application
+from pyfpm.runtime.engine import Engine
+from pyfpm.runtime.exchange import Exchange
+from pyfpm.runtime.handoff import Channel
+from pyfpm.runtime.pages import make_pages
+from pyfpm.runtime.shared import SharedMemory
+from pyfpm.runtime.wsgi import environ_template
+from pyfpm.scoreboard import SlotWriter
+
+EXIT_BOOT_FAILED = 70
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_REPARENT_TRIES = 2000
+
+
+def run_worker(
+    document: BootDocument, spawn: Spawn, control: socket.socket, application: Application | None
+) -> NoReturn:
+    """Be a worker; ends the process. stdout and stderr are in place already."""
+    code = EXIT_BOOT_FAILED
+    try:
+        code = _Worker(document, spawn, control).run(application)
+    except BaseException:  # noqa: BLE001 - the worker's boundary: a traceback and an exit code
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+class _Worker:
+    def __init__(self, document: BootDocument, spawn: Spawn, control: socket.socket) -> None:
+        self._document = document
+        self._spawn = spawn
+        self._control = control
+        self._started_ns = time.monotonic_ns()
+        self._engine: Engine | None = None
+        self._drain_reason = ""
+
+    def run(self, application: Application | None) -> int:
+        document = self._document
+        os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for signum in _IGNORED:
+            signal.signal(signum, signal.SIG_IGN)
+        for signum in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(signum, self._on_drain_signal)
+        if not _tie_to_master(document.master_pid):
+            return 0
+        set_title(f"pyfpm: pool {document.pool} worker {self._spawn.slot}")
+        shared = SharedMemory(document.slots)
+        slot = SlotWriter(shared.board.slot(self._spawn.slot))
+        slot.claim(
+            pid=os.getpid(),
+            serial=self._spawn.serial,
+            generation=document.generation,
+            now_ns=self._started_ns,
+            epoch_s=int(time.time()),
+        )
+        preloaded = application is not None
+        try:
+            application = application or load_application(document)
+        except SpawnError as error:
+            self._control.send(encode_message(BootFailed(str(error))))
+            return EXIT_BOOT_FAILED
+        engine = self._engine = self._make_engine(application, shared, slot)
+        os.register_at_fork(after_in_child=engine.close_in_child)
+        boot_ns = time.monotonic_ns() - self._started_ns
+        slot.words[22] = boot_ns
+        self._control.send(encode_message(Ready(boot_ns / 1e9, preloaded, "")))
+        if self._drain_reason:
+            engine.ask_to_drain(self._drain_reason)
+        engine.run()
+        return 0
+
+    def _make_engine(
+        self, application: Application, shared: SharedMemory, slot: SlotWriter
+    ) -> Engine:
+        document = self._document
+        channel = Channel(
+            InheritedDescriptor.CHANNEL_SEND,
+            InheritedDescriptor.CHANNEL_RECEIVE,
+            shared.count_idle,
+        )
+        builder = EnvironBuilder(
+            mount=document.mount,
+            path_info=PathInfo(document.path_info),
+            template=environ_template(),
+        )
+        pages = make_pages(document, shared.board, shared.notice)
+        return Engine(
+            control=self._control,
+            listeners=document.listeners,
+            channel=channel,
+            slot=slot,
+            exchange=Exchange(application, document.limits, slot, pages),
+            builder=builder,
+            limits=document.limits,
+            use_minder=document.minder,
+        )
+
+    def _on_drain_signal(self, signum: int, frame: FrameType | None) -> None:
+        """TERM and QUIT: finish what runs, then leave.
+
+        When the master has died (PDEATHSIG is TERM too) nobody else would end a request that
+        never ends: SIGALRM, whose default is death, does it after process_control_timeout.
+        """
+        del frame
+        if os.getppid() != self._document.master_pid:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, max(0.1, self._document.process_control_timeout_s))
+        self._drain_reason = signal.Signals(signum).name
+        if self._engine is not None:
+            self._engine.ask_to_drain(self._drain_reason)
+
+
+def _tie_to_master(master_pid: int) -> bool:
+    """Die with the master; False if it is gone already.
+
+    The zygote forks twice, so that this process becomes the master's child when the middle
+    process has ended. Set before that, the death signal would come from the middle one.
+    """
+    for _ in range(_REPARENT_TRIES):
+        if os.getppid() == master_pid:
+            break
+        time.sleep(0.0005)
+    set_parent_death_signal(signal.SIGTERM)
+    return os.getppid() == master_pid
+
+
+def _leave(code: int) -> NoReturn:
+    """End without running the frames of the zygote that this process was forked from."""
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would run, without waiting for threads
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

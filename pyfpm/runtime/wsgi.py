@@ -1,0 +1,108 @@
+"""The WSGI interface (PEP 3333): one request through the application."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pyfpm.errors import ResponseError
+from pyfpm.runtime.application import Application
+from pyfpm.runtime.peer import PeerGoneError
+from pyfpm.runtime.response import Response
+
+_FILE_CHUNK_BYTES = 4 * 65528  # four full STDOUT records a read
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: a file in chunks; recognised by the interface and read in large ones."""
+
+    def __init__(self, file: Any, block_size: int = 8192) -> None:
+        self.file = file
+        self.block_size = block_size
+        if hasattr(file, "close"):
+            self.close: Callable[[], None] = file.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.file.read(self.block_size), b"")
+
+
+def environ_template() -> dict[str, object]:
+    """The keys of environ that are the same for every request of a worker."""
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.errors": sys.stderr,
+        "wsgi.file_wrapper": FileWrapper,
+        # Our input ends where the body ends, so frameworks may read it without a length.
+        "wsgi.input_terminated": True,
+    }
+
+
+def run_application(
+    application: Application, environ: dict[str, object], response: Response
+) -> None:
+    """Call the application and send what it returns.
+
+    Returns with the response ended, or neither ended nor begun-and-failed: afterwards
+    `response.ended` False means that the connection must be closed as it is. Exceptions of the
+    application end here, as a 500 or a broken response, with the traceback in `wsgi.errors`.
+    """
+    result: Iterable[bytes] | None = None
+    try:
+        result = application(environ, response.start)
+        _send(result, response)
+    except PeerGoneError:
+        pass  # nobody is left to answer; the access line will show what was sent
+    except BaseException:  # noqa: BLE001 - the boundary of application code
+        _report(environ)
+        _fail(response)
+    finally:
+        close = getattr(result, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException:  # noqa: BLE001 - as above; the response may be complete already
+                _report(environ)
+
+
+def _send(result: Iterable[bytes], response: Response) -> None:
+    if isinstance(result, (list, tuple)):
+        body = result[0] if len(result) == 1 else b"".join(result)
+        if not isinstance(body, bytes):
+            raise ResponseError(f"the body must be bytes, not {type(body).__name__}")
+        response.finish(body)
+        return
+    if isinstance(result, FileWrapper):
+        result.block_size = max(result.block_size, _FILE_CHUNK_BYTES)
+    for chunk in result:
+        if response.wants_no_body:
+            break
+        # An empty chunk is the application saying that it is not ready: PEP 3333 lets the head
+        # wait for the first that is not.
+        if chunk:
+            response.write(chunk)
+    response.finish()
+
+
+def _fail(response: Response) -> None:
+    if response.begun:
+        return
+    with contextlib.suppress(PeerGoneError):
+        response.fail(500)
+
+
+def _report(environ: dict[str, object]) -> None:
+    """The traceback with the request line, to the stream that the pool's log collects."""
+    stream: Any = environ.get("wsgi.errors", sys.stderr)
+    request = (
+        f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI', environ.get('PATH_INFO'))}"
+    )
+    try:
+        stream.write(f"{request!a} raised an exception\n{traceback.format_exc()}")
+        stream.flush()
+    except Exception:  # noqa: BLE001 - a broken stream must not cost the worker
+        os.write(2, b"pyfpm: an exception could not be logged\n")

@@ -1,0 +1,162 @@
+"""The zygote: imports the application once and forks workers from that (DESIGN 1).
+
+Started by `messages.bootstrap` inside the pool's own interpreter, with the pool's identity
+applied before the exec. It talks to the master on one control socket and ends with it. The
+master is trusted here; what the zygote says is not trusted there.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import NoReturn
+
+from pyfpm.errors import SpawnError
+from pyfpm.kernel.descriptors import receive_with_descriptors
+from pyfpm.kernel.prctl import set_parent_death_signal
+from pyfpm.kernel.title import set_title
+from pyfpm.messages import (
+    MAX_MESSAGE_BYTES,
+    BootDocument,
+    BootFailed,
+    InheritedDescriptor,
+    Message,
+    Ready,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    UnsafePreload,
+    decode_message,
+    encode_message,
+)
+from pyfpm.messages.boot import decode_boot_document
+from pyfpm.runtime.application import Application, load_application
+from pyfpm.runtime.preload import find_fork_hazard
+from pyfpm.runtime.worker import EXIT_BOOT_FAILED, run_worker
+
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_PID = struct.Struct("=i")
+
+
+def main() -> NoReturn:
+    """Run the zygote; workers come out of it and never return here either."""
+    started_s = time.monotonic()
+    control = socket.socket(fileno=InheritedDescriptor.CONTROL)
+    with open(InheritedDescriptor.BOOT_DOCUMENT, "rb") as file:
+        document = decode_boot_document(file.read())
+    for signum in _IGNORED:
+        signal.signal(signum, signal.SIG_IGN)
+    set_parent_death_signal(signal.SIGTERM)
+    if os.getppid() != document.master_pid:
+        sys.exit(0)
+    set_title(f"pyfpm: pool {document.pool} zygote")
+    zygote = Zygote(document, control)
+    sys.exit(zygote.run(started_s))
+
+
+class Zygote:
+    """One pool, one generation."""
+
+    def __init__(self, document: BootDocument, control: socket.socket) -> None:
+        self._document = document
+        self._control = control
+        last = InheritedDescriptor.LISTENERS + len(document.listeners)
+        self._own = frozenset(range(last))
+        for descriptor in self._own:
+            if descriptor > 2:
+                with contextlib.suppress(OSError):  # the boot document is closed already
+                    os.set_inheritable(descriptor, False)
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text files here
+
+    def run(self, started_s: float) -> int:
+        """Boot, then serve spawn requests until the master closes the socket."""
+        application: Application | None = None
+        if self._document.preload is not False:
+            try:
+                application = load_application(self._document)
+            except SpawnError as error:
+                self._tell(BootFailed(str(error)))
+                return EXIT_BOOT_FAILED
+            hazard = find_fork_hazard(self._own) if self._document.preload is None else ""
+            if hazard:
+                self._tell(UnsafePreload(hazard))
+                return 0
+            for name in self._document.single_threaded_numerics:
+                os.environ.pop(name, None)
+            gc.collect()
+            gc.freeze()
+        self._tell(Ready(time.monotonic() - started_s, application is not None, ""))
+        return self._serve(application)
+
+    def _serve(self, application: Application | None) -> int:
+        while True:
+            try:
+                data, descriptors, _ = receive_with_descriptors(self._control, MAX_MESSAGE_BYTES)
+            except ConnectionError:
+                return 0
+            if not data:
+                return 0
+            message = decode_message(data)
+            if isinstance(message, Spawn):
+                self._spawn(message, descriptors, application)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _spawn(self, spawn: Spawn, descriptors: list[int], application: Application | None) -> None:
+        """Fork twice: the middle process ends at once, so the worker becomes the master's child."""
+        if len(descriptors) != 3:
+            self._tell(SpawnFailed(spawn.serial, f"{len(descriptors)} descriptors instead of 3"))
+            return
+        reader, writer = os.pipe()
+        try:
+            middle = os.fork()
+        except OSError as error:
+            self._tell(SpawnFailed(spawn.serial, f"fork: {error.strerror}"))
+            os.close(reader)
+            os.close(writer)
+            return
+        if middle == 0:
+            self._be_middle(spawn, descriptors, application, writer)
+        os.close(writer)
+        os.waitpid(middle, 0)
+        answer = os.read(reader, _PID.size)
+        os.close(reader)
+        if len(answer) == _PID.size:
+            self._tell(Spawned(spawn.serial, _PID.unpack(answer)[0]))
+        else:
+            self._tell(SpawnFailed(spawn.serial, "fork failed in the middle process"))
+
+    def _be_middle(
+        self,
+        spawn: Spawn,
+        descriptors: list[int],
+        application: Application | None,
+        writer: int,
+    ) -> NoReturn:
+        try:
+            worker = os.fork()
+            if worker == 0:
+                os.close(writer)
+                self._be_worker(spawn, descriptors, application)
+            os.write(writer, _PID.pack(worker))
+        finally:
+            os._exit(0)
+
+    def _be_worker(
+        self, spawn: Spawn, descriptors: list[int], application: Application | None
+    ) -> NoReturn:
+        control, stdout, stderr = descriptors
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.close(stdout)
+        os.close(stderr)
+        self._control.close()
+        run_worker(self._document, spawn, socket.socket(fileno=control), application)
+
+    def _tell(self, message: Message) -> None:
+        self._control.send(encode_message(message))

@@ -1,0 +1,188 @@
+"""One worker's slot: 4,096 bytes, native 64-bit words first, then short texts.
+
+    byte 0     sequence number (see seqlock)
+    byte 8     counters and times, one word each, in the order of `Word`
+    byte 1024  stage letter, one byte, outside the sequence so that it can be read alone
+    byte 1032  length of method, uri, script, user (two bytes each)
+    byte 1040  method (16), uri (512), script (256), user (32)
+
+Times are CLOCK_MONOTONIC in nanoseconds, which all processes of one boot share; only
+`started_epoch_s` is wall clock. The worker writes through `SlotWriter`, which keeps what it needs
+in attributes and touches each word once; everybody else reads copies.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from pyfpm.scoreboard.seqlock import get_text, put_text, read_consistently
+from pyfpm.scoreboard.stage import Stage, stage_of
+
+SLOT_BYTES = 4096
+STAGE_AT = 1024
+_LENGTHS_AT = 1032
+_TEXTS = {"method": (1040, 16), "uri": (1056, 512), "script": (1568, 256), "user": (1824, 32)}
+_METHOD_AT, _METHOD_ROOM = _TEXTS["method"]
+_URI_AT, _URI_ROOM = _TEXTS["uri"]
+_NS = 1_000_000_000
+
+
+class Word(IntEnum):
+    """Index of each 64-bit word of a slot."""
+
+    SEQUENCE = 0
+    PID = 1
+    SERIAL = 2
+    GENERATION = 3
+    STARTED_NS = 4
+    STARTED_EPOCH_S = 5
+    STAGE_SINCE_NS = 6
+    REQUESTS = 7
+    REQUEST_STARTED_NS = 8
+    LAST_DURATION_NS = 9
+    LAST_CPU_NS = 10
+    LAST_MEMORY_BYTES = 11
+    CONTENT_LENGTH = 12
+    REQUESTS_5XX = 13
+    PARKED = 14
+    PENDING = 15
+    HANDED_OFF = 16
+    TAKEN = 17
+    CONNECTIONS = 18
+    OPEN_CONNECTIONS = 19
+    PROTOCOL_ERRORS = 20
+    LOOPS = 21
+    BOOT_NS = 22
+
+
+_WORDS = Struct(f"={len(Word)}Q")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCopy:
+    """What one slot said at one moment. Seconds are monotonic unless named epoch."""
+
+    pid: int
+    serial: int
+    generation: int
+    stage: Stage
+    stage_since_s: float
+    started_s: float
+    started_epoch_s: int
+    requests: int
+    request_started_s: float
+    last_duration_s: float
+    last_cpu_s: float
+    last_memory_bytes: int
+    content_length: int
+    requests_5xx: int
+    parked: int
+    pending: int
+    handed_off: int
+    taken: int
+    connections: int
+    open_connections: int
+    protocol_errors: int
+    boot_s: float
+    method: str
+    uri: str
+    script: str
+    user: str
+
+
+def read_slot(slot: memoryview) -> SlotCopy:
+    """Copy a slot of `SLOT_BYTES` bytes; never raises, whatever the bytes are."""
+    copy = read_consistently(slot)
+    words = _WORDS.unpack_from(copy)
+    texts = [
+        get_text(copy, _LENGTHS_AT + 2 * index, start, room)
+        for index, (start, room) in enumerate(_TEXTS.values())
+    ]
+    return SlotCopy(
+        pid=words[Word.PID],
+        serial=words[Word.SERIAL],
+        generation=words[Word.GENERATION],
+        stage=stage_of(copy[STAGE_AT]),
+        stage_since_s=words[Word.STAGE_SINCE_NS] / _NS,
+        started_s=words[Word.STARTED_NS] / _NS,
+        started_epoch_s=words[Word.STARTED_EPOCH_S],
+        requests=words[Word.REQUESTS],
+        request_started_s=words[Word.REQUEST_STARTED_NS] / _NS,
+        last_duration_s=words[Word.LAST_DURATION_NS] / _NS,
+        last_cpu_s=words[Word.LAST_CPU_NS] / _NS,
+        last_memory_bytes=words[Word.LAST_MEMORY_BYTES],
+        content_length=words[Word.CONTENT_LENGTH],
+        requests_5xx=words[Word.REQUESTS_5XX],
+        parked=words[Word.PARKED],
+        pending=words[Word.PENDING],
+        handed_off=words[Word.HANDED_OFF],
+        taken=words[Word.TAKEN],
+        connections=words[Word.CONNECTIONS],
+        open_connections=words[Word.OPEN_CONNECTIONS],
+        protocol_errors=words[Word.PROTOCOL_ERRORS],
+        boot_s=words[Word.BOOT_NS] / _NS,
+        method=texts[0],
+        uri=texts[1],
+        script=texts[2],
+        user=texts[3],
+    )
+
+
+class SlotWriter:
+    """The one writer of a slot, inside its worker.
+
+    `words` is public: counters that only this worker changes (parked, handed off, …) are plain
+    item assignments by `Word` index, which are single aligned stores and need no sequence.
+    """
+
+    __slots__ = ("_bytes", "_requests", "words")
+
+    def __init__(self, slot: memoryview) -> None:
+        self._bytes = slot
+        self.words = slot[:STAGE_AT].cast("Q")
+        self._requests = 0
+
+    def claim(self, *, pid: int, serial: int, generation: int, now_ns: int, epoch_s: int) -> None:
+        """Wipe the slot and enter a worker that begins to boot."""
+        self._bytes[:] = bytes(SLOT_BYTES)
+        words = self.words
+        words[Word.PID] = pid
+        words[Word.SERIAL] = serial
+        words[Word.GENERATION] = generation
+        words[Word.STARTED_NS] = now_ns
+        words[Word.STARTED_EPOCH_S] = epoch_s
+        self.enter(Stage.BOOTING.code, now_ns)
+
+    def enter(self, stage_code: int, now_ns: int) -> None:
+        """Change the stage, and with it the time since when it holds."""
+        self.words[6] = now_ns
+        self._bytes[STAGE_AT] = stage_code
+
+    def begin_request(
+        self, now_ns: int, method: bytes, uri: bytes, script: bytes, user: bytes, length: int
+    ) -> None:
+        """A request starts running; `length` is its declared body length, 0 if unknown."""
+        words = self.words
+        area = self._bytes
+        words[0] += 1
+        words[8] = now_ns
+        words[12] = length
+        put_text(area, 1032, _METHOD_AT, _METHOD_ROOM, method)
+        put_text(area, 1034, _URI_AT, _URI_ROOM, uri)
+        put_text(area, 1036, 1568, 256, script)
+        put_text(area, 1038, 1824, 32, user)
+        words[0] += 1
+        words[6] = now_ns
+        area[STAGE_AT] = 87  # Stage.RUNNING
+
+    def end_request(self, now_ns: int, cpu_ns: int, *, failed: bool) -> None:
+        """The request is over; `failed` says that its status was 5xx or that it broke midway."""
+        words = self.words
+        self._requests += 1
+        words[0] += 1
+        words[7] = self._requests
+        words[9] = now_ns - words[8]
+        words[10] = cpu_ns
+        if failed:
+            words[13] += 1
+        words[0] += 1

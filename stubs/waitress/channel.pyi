@@ -1,0 +1,7 @@
+import socket
+
+from waitress.task import WSGITask
+
+class HTTPChannel:
+    task_class: type[WSGITask]
+    socket: socket.socket

@@ -1,0 +1,7 @@
+from waitress.channel import HTTPChannel
+
+class WSGITask:
+    channel: HTTPChannel
+    chunked_response: bool
+    content_length: int | None
+    def execute(self) -> None: ...

@@ -1,0 +1,14 @@
+"""Fixtures for all tests."""
+
+import pytest
+from harness.machine import IS_ROOT
+
+
+@pytest.fixture
+def as_root() -> None:
+    """Skip a test of users and groups where the tests do not run as root.
+
+    Not a failure in CI either: a hosted runner that is not root tests everything else.
+    """
+    if not IS_ROOT:
+        pytest.skip("changing the user needs root")

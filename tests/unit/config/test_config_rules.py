@@ -1,0 +1,122 @@
+"""Rules between options, between pools, and between the master and its pools."""
+
+import pytest
+
+from pyfpm.config import load_config
+from pyfpm.errors import ConfigError
+
+
+def problems_of(*lines):
+    """The problems of a configuration given by its lines."""
+    with pytest.raises(ConfigError) as caught:
+        load_lines(*lines)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def load_lines(*lines):
+    """A configuration from lines, for a machine with two cores that is not looked at."""
+    text = "\n".join(lines)
+    return load_config("f", {}, is_root=False, check_system=False, cores=2, text=text)
+
+
+POOL = ("[pool:a]", "app = a:b", "listen = /run/a.sock")
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            ["pm.max_children = 4", "pm.min_spare_servers = 5"],
+            "f:5: [pool:a] pm.min_spare_servers: 5 is more than pm.max_children (4);"
+            " lower it or raise that",
+        ),
+        (
+            ["pm.max_spare_servers = 9"],
+            "f:4: [pool:a] pm.max_spare_servers: 9 is more than pm.max_children (4, its default"
+            " here); lower it or raise that",
+        ),
+        (
+            ["pm.min_spare_servers = 3", "pm.max_spare_servers = 2"],
+            "f:5: [pool:a] pm.max_spare_servers: 2 is less than pm.min_spare_servers (3);"
+            " raise it or lower that",
+        ),
+        (
+            ["pm.start_servers = 4"],
+            "f:4: [pool:a] pm.start_servers: 4 is not between pm.min_spare_servers (1, its default"
+            " here) and pm.max_spare_servers (2, its default here); choose a number between them",
+        ),
+    ],
+)
+def test_spare_servers_that_do_not_fit_are_refused(lines, problem):
+    """PHP-FPM's relations between the numbers of a dynamic pool, defaults included."""
+    assert problems_of(*POOL, *lines) == [problem]
+
+
+@pytest.mark.parametrize("manager", ["static", "ondemand"])
+def test_spare_servers_matter_to_dynamic_pools_only(manager):
+    """What a static or ondemand pool inherits from [pool-defaults] stops nothing."""
+    defaults = ["[pool-defaults]", "pm.min_spare_servers = 50"]
+    config = load_lines(*POOL, f"pm = {manager}", *defaults)
+    assert config.notices == ()
+
+
+def test_spare_servers_are_not_judged_by_a_value_that_was_refused():
+    """One mistake gives one problem."""
+    assert len(problems_of(*POOL, "pm.max_children = x", "pm.min_spare_servers = 50")) == 1
+
+
+def test_tcp_address_open_to_others_needs_allowed_clients():
+    """The message names the risk and both remedies."""
+    lines = ("[pool:a]", "app = a:b", "listen = 127.0.0.1:1 0.0.0.0:9000")
+    assert problems_of(*lines) == [
+        "f:3: [pool:a] listen: 0.0.0.0:9000 can be reached from other machines, and whoever can"
+        " connect runs requests with any parameters, past the web server; set"
+        " listen.allowed_clients, or listen on 127.0.0.1:9000"
+    ]
+    assert load_lines(*lines, "listen.allowed_clients = 10.0.0.0/8").pools
+
+
+def test_socket_path_may_be_as_long_as_the_kernel_takes():
+    """107 bytes fit into sun_path, 108 do not."""
+    path = "/" + "x" * 106
+    assert load_lines("[pool:a]", "app = a:b", f"listen = {path}").pools
+    assert problems_of("[pool:a]", "app = a:b", f"listen = {path}y") == [
+        f"f:3: [pool:a] listen: {path}y has 108 bytes, and a socket's path at most 107;"
+        " choose a shorter one"
+    ]
+
+
+def test_two_pools_with_one_address_are_named_both():
+    """However the address is written, and across pools only."""
+    assert problems_of(*POOL, "[pool:b]", "app = a:b", "listen = /b unix:/run/../run/a.sock") == [
+        "f:6: [pool:b] listen: /run/a.sock is the address of pool a too (f:3);"
+        " each pool needs its own"
+    ]
+
+
+def test_one_address_twice_in_a_pool_is_refused():
+    """It could be bound only once."""
+    assert problems_of("[pool:a]", "app = a:b", "listen = 9 *:9") == [
+        "f:3: [pool:a] listen: 9 stands twice; leave one of them out"
+    ]
+
+
+def test_status_and_ping_need_different_paths():
+    """One URL path has one answer."""
+    assert problems_of(*POOL, "pm.status_path = /x", "ping.path = /x") == [
+        "f:5: [pool:a] ping.path: is pm.status_path too; give each its own path"
+    ]
+
+
+def test_process_max_covers_the_workers_at_start():
+    """Pools that do not start by themselves, and ondemand pools, need no room at the start."""
+    others = (
+        *("[pool:b]", "app = a:b", "listen = /b", "autostart = no", "pm.max_children = 9"),
+        *("[pool:c]", "app = a:b", "listen = /c", "pm = ondemand", "pm.max_children = 9"),
+    )
+    pool = (*POOL, "pm = static", "pm.max_children = 4", *others)
+    assert load_lines(*pool, "[pyfpm]", "process.max = 4").main.process_max == 4
+    assert problems_of(*pool, "[pyfpm]", "process.max = 3") == [
+        "f:17: [pyfpm] process.max: 3 is less than the 4 workers that the pools start with;"
+        " raise it, or lower pm.start_servers or pm.max_children"
+    ]
