@@ -32,7 +32,7 @@ examples: $(VENV)/.installed build/django-venv/.installed ## what the Flask and 
 pools: examples ## serve every pool in pools.d
 	$(VENV)/bin/pyfpm -c scripts/all-pools.conf start
 
-bench: $(VENV)/.installed ## measure against uWSGI behind one nginx; takes minutes
+bench: $(VENV)/.installed-test ## measure against uWSGI behind one nginx; takes minutes
 	$(PYTHON) benchmarks/hello_vs_uwsgi.py $(BENCH_ARGS)
 	$(PYTHON) benchmarks/kept_vs_closed.py $(BENCH_ARGS)
 

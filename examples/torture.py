@@ -116,7 +116,8 @@ def stream(environ, start_response, query):
     """n pieces of a size, with a delay before each but the first; no length announced."""
     count, size = int(query.get("n", 3)), int(query.get("size", 10))
     delay = float(query.get("delay", 0))
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    # X-Accel-Buffering asks nginx to pass each piece on when it comes.
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Accel-Buffering", "no")])
 
     def pieces():
         for number in range(count):

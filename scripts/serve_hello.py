@@ -54,7 +54,7 @@ control = control.sock
 [pool:hello]
 app = hello:app
 directory = {directory}
-listen = hello.sock
+listen = %(here)s/hello.sock
 pm = dynamic
 pm.max_children = 4
 pm.status_path = /fpm-status

@@ -30,6 +30,8 @@ def command(invocation: Invocation, *, dump: bool) -> None:
         problems = probe_identities(config)
         if problems:
             raise ConfigError(problems)
+    for notice in config.notices:
+        click.echo(f"notice: {notice}", err=True)
     if dump:
         click.echo(render_dump(config), nl=False)
         return

@@ -68,7 +68,11 @@ LOCATION = """\
 """
 
 
-@click.command("nginx-conf", epilog=example("pyfpm nginx-conf shop > /etc/nginx/conf.d/shop.conf"))
+@click.command(
+    "nginx-conf",
+    short_help="Print a server block for nginx.",
+    epilog=example("pyfpm nginx-conf shop > /etc/nginx/conf.d/shop.conf"),
+)
 @click.argument("pool")
 @click.pass_obj
 def command(invocation: Invocation, pool: str) -> None:

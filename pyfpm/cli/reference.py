@@ -3,9 +3,12 @@
 `python -m pyfpm.cli.reference > docs/reference/cli.md` writes it; a test says when it is due.
 """
 
+from collections.abc import Iterator
+
 import click
 
-from pyfpm.cli.program import INTERRUPTED, program
+from pyfpm.cli.program import COMMANDS, INTERRUPTED, program
+from pyfpm.cli.unsupported import UNSUPPORTED
 from pyfpm.control import ExitCode
 
 WIDTH = 90
@@ -26,6 +29,15 @@ whom the socket's mode admits may read (`status`).
 |---|---|
 """
 
+_NOT_YET = """
+## Not supported yet
+
+These commands have their names already and answer with exit code 64.
+
+| for example | will |
+|---|---|
+"""
+
 _MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "the operation failed",
@@ -43,15 +55,25 @@ def render_reference() -> str:
     page = f"{_HEAD}{codes}| {INTERRUPTED} | interrupted by Ctrl-C |\n"
     # The width is given here, so that the page does not depend on the terminal that made it.
     with click.Context(
-        program, info_name="pyfpm", terminal_width=WIDTH, max_content_width=WIDTH, color=False
+        program,
+        info_name="pyfpm",
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        color=False,
+        **program.context_settings,
     ) as ctx:
         page += _section("pyfpm", program.get_help(ctx))
-        for name in program.list_commands(ctx):
+        for name in COMMANDS:
             command = program.get_command(ctx, name)
             assert command is not None
             with click.Context(command, info_name=name, parent=ctx) as inner:
                 page += _section(f"pyfpm {name}", command.get_help(inner))
-    return page
+    return page + _NOT_YET + "".join(_unsupported())
+
+
+def _unsupported() -> Iterator[str]:
+    for purpose, usage in UNSUPPORTED.values():
+        yield f"| `{usage}` | {purpose} |\n"
 
 
 def _section(title: str, text: str) -> str:

@@ -51,7 +51,7 @@ def command(invocation: Invocation, app: str, *, listen: str, workers: int, inte
     check_app(app)
     if interface not in {known.value for known in Interface}:
         raise NotSupportedYetError(f"--interface {interface}")
-    address = _parse_listen(listen)
+    address = parse_listen(listen)
     user = find_front_user()
     with _private_folder(user) as folder:
         text = render_config(app, folder, workers=workers, interface=interface, user=user)
@@ -64,8 +64,13 @@ def command(invocation: Invocation, app: str, *, listen: str, workers: int, inte
             raise PyfpmError(f"listen on {listen}: {error.strerror}") from None
         if user is not None:
             click.echo("pyfpm: run: the application runs as root", err=True)
-        front = start_front(sock, UnixAddress(f"{folder}/app.sock"), user=user, workers=workers)
-        return run_master(config, allow_root=True, front=front)
+        front = start_front(
+            sock, UnixAddress(f"{folder}/app.sock"), app=app, user=user, workers=workers
+        )
+        try:
+            return run_master(config, allow_root=True, front=front)
+        finally:
+            front.end()
 
 
 def check_app(app: str) -> None:
@@ -108,9 +113,11 @@ def render_config(
     return "\n".join(lines) + "\n"
 
 
-def _parse_listen(listen: str) -> TcpAddress:
+def parse_listen(listen: str) -> TcpAddress:
+    """Where to serve HTTP; raises click.BadParameter."""
     try:
-        address = parse_address(listen)
+        # A port alone is every address elsewhere; here nothing leaves the machine unless asked for.
+        address = parse_address(f"127.0.0.1:{listen}" if listen.isdecimal() else listen)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--listen") from None
     if not isinstance(address, TcpAddress):

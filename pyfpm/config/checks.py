@@ -98,14 +98,12 @@ def _check_directory(draft: Draft, path: str, person: Person | None) -> Iterator
 
 
 def _check_python(draft: Draft, path: str, person: Person | None) -> Iterator[Problem]:
-    missing = _missing_python(path)
-    if missing:
-        yield draft.problem("python", missing)
+    wrong = _no_python(path)
+    if wrong:
+        yield draft.problem("python", wrong)
         return
     refusal = None if person is None else find_refusal(path, person, "x")
     if person is None or refusal is None:
-        if not os.access(path, os.X_OK):
-            yield draft.problem("python", f"{path} is not executable; name an interpreter")
         return
     message = _refused(refusal, person, path)
     if "python" in draft.entries:
@@ -118,10 +116,11 @@ def _check_python(draft: Draft, path: str, person: Person | None) -> Iterator[Pr
         )
 
 
-def _missing_python(path: str) -> str:
-    """What is wrong with an interpreter that is not there; empty if it is."""
+def _no_python(path: str) -> str:
+    """What is wrong with a file that can be nobody's interpreter; empty if nothing is."""
     if os.path.isfile(path):
-        return ""
+        executable = os.stat(path).st_mode & 0o111
+        return "" if executable else f"{path} is not executable; name an interpreter"
     folder = os.path.dirname(os.path.dirname(path))
     if path != os.path.join(folder, "bin", "python") or not os.path.isdir(folder):
         return f"{path} does not exist; name an interpreter or the folder of a venv"

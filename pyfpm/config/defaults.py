@@ -49,8 +49,9 @@ def _with_plain_defaults(draft: Draft) -> dict[str, Any]:
 def _control(environ: Mapping[str, str], *, is_root: bool) -> str:
     if is_root:
         return "/run/pyfpm/control.sock"
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    folder = f"{runtime}/pyfpm" if runtime else f"/tmp/pyfpm-{os.getuid()}"  # noqa: S108  (the control server makes it 0700 and checks its owner)
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    # A relative value is to be ignored, says the XDG Base Directory Specification.
+    folder = f"{runtime}/pyfpm" if runtime.startswith("/") else f"/tmp/pyfpm-{os.getuid()}"  # noqa: S108  (the control server makes it 0700 and checks its owner)
     return f"{folder}/control.sock"
 
 

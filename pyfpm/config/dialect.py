@@ -110,8 +110,8 @@ class Rewriter:
         if divider is None:
             self._emit(number, content)
             return
-        name, _, bracketed = content[: divider.start()].strip().partition("[")
-        key = f"{name.lower()}[{bracketed}" if bracketed else name.lower()
+        name, bracket, bracketed = content[: divider.start()].strip().partition("[")
+        key = f"{name.lower()}{bracket}{bracketed}"
         if not key:
             self._complain(number, "", f"{content!r} has no key; write it as key = value")
         elif self._section is None:

@@ -67,10 +67,11 @@ def _matches(entry: Entry, environ: Mapping[str, str], sources: Sources) -> list
         sources.problems.append(entry.problem(f"is empty; {_EXAMPLE}"))
     found = []
     for pattern in patterns:
-        files = sorted(glob.glob(os.path.join(os.path.dirname(entry.file), pattern)))
+        folder = os.path.dirname(entry.file)
+        files = sorted(glob.glob(pattern, root_dir=folder or None))
         if not files:
             sources.notices.append(entry.problem(f"{pattern} matches no file"))
-        found += files
+        found += [os.path.join(folder, file) for file in files]
     return found
 
 

@@ -51,9 +51,8 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
             "closing kept connections costs POSTs: the web server may just be sending the next"
             " request, and does not repeat it; write 0",
         )
-    if pool.listen_allowed_clients and not any(
-        isinstance(address, TcpAddress) for address in pool.listen or ()
-    ):
+    has_tcp = any(isinstance(address, TcpAddress) for address in pool.listen or ())
+    if pool.listen_allowed_clients and not has_tcp and _is_own(draft, "listen.allowed_clients"):
         yield draft.problem(
             "listen.allowed_clients",
             "has no effect without a TCP address in listen; for a Unix socket set listen.group"

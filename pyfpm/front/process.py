@@ -5,6 +5,7 @@ then gives up root for good, asks to be ended with its parent, and serves.
 """
 
 import os
+import select
 import signal
 import socket
 import tempfile
@@ -17,13 +18,16 @@ from typing import NoReturn
 from pyfpm.config.addresses import Address
 from pyfpm.front.gateway import Gateway
 from pyfpm.front.server import serve
+from pyfpm.kernel.pidfd import send_signal
 from pyfpm.kernel.prctl import set_no_new_privs, set_parent_death_signal
+from pyfpm.kernel.title import set_title
 from pyfpm.logs import Level, Log, LogSettings, open_log
 
 journal = Log()
 
 BACKLOG = 512
 LOG_LIMIT = 1024  # characters a line, as the master's log_limit unless set
+END_TIMEOUT_S = 10  # waitress gives its threads half of it
 EXTRA_THREADS = 8  # beyond the pool's workers: for requests that wait for one
 
 
@@ -36,12 +40,27 @@ class FrontUser:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Front:
-    """The running front end; whoever waits for children owns `pid` and ends it with SIGTERM."""
+    """The running front end. The master may reap it: only `pidfd` means this process for sure."""
 
     pid: int
+    pidfd: int
     url: str
+    app: str
+
+    def ready(self) -> None:
+        """Say on stdout that the application answers now, and where."""
+        print(f"pyfpm: {self.url} serves {self.app}; Ctrl-C ends it", flush=True)  # noqa: T201
+
+    def end(self) -> None:
+        """End the front end, if it still runs, and wait until it is gone."""
+        send_signal(self.pidfd, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if not poll.poll(END_TIMEOUT_S * 1000):
+            send_signal(self.pidfd, signal.SIGKILL)
+        os.close(self.pidfd)
 
 
 def find_front_user() -> FrontUser | None:
@@ -72,11 +91,11 @@ def bind_http(host: str, port: int) -> socket.socket:
 
 
 def start_front(
-    sock: socket.socket, pool: Address, *, user: FrontUser | None, workers: int
+    sock: socket.socket, pool: Address, *, app: str, user: FrontUser | None, workers: int
 ) -> Front:
     """Fork the front end; it serves HTTP on `sock` and asks the pool's listener for answers.
 
-    Closes `sock` here. The caller must have a single thread.
+    `app` is what the pool serves, for people. Closes `sock` here. The caller must have one thread.
     """
     url = _url(sock)
     parent = os.getpid()
@@ -84,7 +103,7 @@ def start_front(
     if pid == 0:
         _run(lambda: _serve(sock, pool, user, parent, workers))
     sock.close()
-    return Front(pid, url)
+    return Front(pid, os.pidfd_open(pid), url, app)
 
 
 def _url(sock: socket.socket) -> str:
@@ -111,6 +130,7 @@ def _serve(
     sock: socket.socket, pool: Address, user: FrontUser | None, parent: int, workers: int
 ) -> None:
     _set_signals()
+    set_title("pyfpm: front")
     open_log(LogSettings("stderr", Level.WARNING, json=False, limit=LOG_LIMIT))
     _load_late_imports()
     if user is not None:

@@ -12,18 +12,21 @@ class Level(IntEnum):
     WARNING = logging.WARNING
     ERROR = logging.ERROR
     ALERT = logging.CRITICAL
+    ALWAYS = 60
+    """Not a word of `log_level`: what workers print, shown as a NOTICE whatever the level is."""
 
     @classmethod
     def named(cls, name: str) -> "Level":
         """The level of a `log_level` word; ValueError for any other."""
-        try:
-            return cls[name.upper()]
-        except KeyError:
-            raise ValueError(f"no log level {name!r}") from None
+        if name.upper() not in cls.__members__ or name.upper() == cls.ALWAYS.name:
+            raise ValueError(f"no log level {name!r}")
+        return cls[name.upper()]
 
 
 def name_of(number: int) -> str:
     """The word for a logging level number, also for those that only libraries use."""
+    if number == Level.ALWAYS:
+        return Level.NOTICE.name
     for level in sorted(Level, reverse=True):
         if number >= level:
             return level.name

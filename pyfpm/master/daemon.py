@@ -22,10 +22,11 @@ from pyfpm.kernel.prctl import set_child_subreaper
 from pyfpm.kernel.title import set_title
 from pyfpm.logs import Level, Log, LogSettings, open_log, reopen_log
 from pyfpm.master.commands import make_commands
+from pyfpm.master.health import PoolState
 from pyfpm.master.identity import resolve_identity
 from pyfpm.master.listeners import open_listeners
 from pyfpm.master.pidfile import PidFile
-from pyfpm.master.pool import Pool, PoolState
+from pyfpm.master.pool import Pool
 from pyfpm.master.reaper import Reaper
 from pyfpm.master.setting import Setting
 
@@ -38,7 +39,10 @@ EXIT_FAILED = 1
 class FrontProcess(Protocol):
     """The embedded HTTP front end of `pyfpm run`, as far as the master minds it."""
 
-    pid: int
+    @property
+    def pid(self) -> int:
+        """Its process, a child of this one."""
+        ...
 
     def ready(self) -> None:
         """Called when the pool serves."""
@@ -150,7 +154,7 @@ class Master:
         most = self.config.main.process_max
         if not most:
             return _UNBOUNDED
-        return most - sum(len(pool.workers) for pool in self.pools.values())
+        return most - sum(pool.worker_count for pool in self.pools.values())
 
     def _on_settled(self) -> None:
         """Every pool that starts workers has a ready one, or has failed its first boot."""
@@ -158,9 +162,9 @@ class Master:
             return
         waited_for = [pool for pool in self.pools.values() if pool.options.workers_at_start]
         waited_for = [pool for pool in waited_for if pool.options.autostart]
-        if not all(pool.settled for pool in waited_for):
+        if not all(pool.health.settled for pool in waited_for):
             return
-        if waited_for and all(pool.state is PoolState.DEGRADED for pool in waited_for):
+        if waited_for and all(pool.health.state is PoolState.DEGRADED for pool in waited_for):
             self._log.alert("no_pool", "no pool could start its application")
             self._exit_code = EXIT_FAILED
             self.state = "stopping"

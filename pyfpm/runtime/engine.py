@@ -54,6 +54,7 @@ _NS = 1_000_000_000
 _LINGER_S = 5.0
 _PLACE_RETRY_S = 0.02
 _SATURATED_EVERY_NS = 20_000_000
+_HAND_OVER_COST_NS = 300_000
 _IDLE = Stage.IDLE.code
 _DRAINING = Stage.DRAINING.code
 
@@ -445,7 +446,13 @@ class Engine:
         return True
 
     def _offer_surplus(self, ready: list[int]) -> None:
-        """Keep one of several readable connections, offer the others to idle workers."""
+        """Keep one of several readable connections, offer the last ones to idle workers.
+
+        Only where it pays: the last of n waits for n-1 requests here, or for one hand-over. With
+        hello requests of 30 µs a saturated pool otherwise hands every seventh request over.
+        """
+        if (len(ready) - 1) * self._exchange.mean_ns < _HAND_OVER_COST_NS:
+            return
         room = self._channel.room()
         while room > 0 and len(ready) > 1:
             connection = self.parked.pop(ready[-1], None)

@@ -39,6 +39,8 @@ class Exchange:
         self._slot = slot
         self._pages = pages
         self._cpu_ns = time.process_time_ns()
+        self.mean_ns = 0
+        """How long requests took lately, the latest weighing an eighth."""
 
     def check(self, connection: Connection) -> None:
         """Read the declared length and refuse a request by it, before its body is read.
@@ -72,7 +74,7 @@ class Exchange:
         except PeerGoneError:
             return False
         finally:
-            self._end(failed=not response.ended or response.status >= 500)
+            self._end(started_ns, failed=not response.ended or response.status >= 500)
         return response.ended
 
     def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
@@ -124,11 +126,13 @@ class Exchange:
             length,
         )
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, started_ns: int, *, failed: bool) -> None:
         # One look at the CPU clock per request: between two requests a worker uses next to none.
         cpu_ns = time.process_time_ns()
-        self._slot.end_request(time.monotonic_ns(), cpu_ns - self._cpu_ns, failed=failed)
+        now_ns = time.monotonic_ns()
+        self._slot.end_request(now_ns, cpu_ns - self._cpu_ns, failed=failed)
         self._cpu_ns = cpu_ns
+        self.mean_ns += (now_ns - started_ns - self.mean_ns) >> 3
 
 
 class _Stream:

@@ -1,4 +1,4 @@
-"""The parts of ConfigObj 5.0.9 that pyfpm uses."""
+# The parts of ConfigObj 5.0.9 that pyfpm uses.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

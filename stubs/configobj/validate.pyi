@@ -1,4 +1,4 @@
-"""The parts of ConfigObj's validator that pyfpm uses."""
+# The parts of ConfigObj's validator that pyfpm uses.
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -59,11 +59,8 @@ class HttpClient:
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpResponse:
-        """Send a request; an iterable body goes out chunked."""
-        chunked = body is not None and not isinstance(body, bytes)
-        self._connection.request(
-            method, path, body=body, headers=dict(headers or {}), encode_chunked=chunked
-        )
+        """Send a request; an iterable body without Content-Length goes out chunked."""
+        self._connection.request(method, path, body=body, headers=dict(headers or {}))
         answer = self._connection.getresponse()
         truncated = False
         try:

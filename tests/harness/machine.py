@@ -1,10 +1,12 @@
 """What the tests need to know about the machine they run on, and the folders they work in."""
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -83,6 +85,31 @@ def copy_examples(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(EXAMPLES, target, ignore=ignored)
     return target
+
+
+def make_venv(folder: Path, *packages: str) -> Path:
+    """Make a virtual environment with these packages of ours and nothing else: no pyfpm, no pip.
+
+    Nothing is downloaded: the packages are linked, or copied where a pool's user could not follow
+    the link.
+    """
+    base = os.path.realpath(sys.executable)
+    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
+    site = next(folder.glob("lib/python3*/site-packages"))
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None, f"{package} is not installed"
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        if source.name == "__init__.py":
+            source = source.parent
+        if is_open_to_others(source):
+            (site / source.name).symlink_to(source)
+        elif source.is_dir():
+            shutil.copytree(source, site / source.name)
+        else:
+            shutil.copy(source, site)
+    return folder
 
 
 def wait_until(look: Callable[[], T], timeout_s: float = 10, interval_s: float = 0.02) -> T:

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from harness.machine import (
     temporary_folder,
     wait_until,
 )
+from harness.processes import children_of, title_of
 
 from pyfpm.control import ControlClient
 
@@ -66,9 +67,9 @@ class Pyfpm:
     """Runs `pyfpm start` with the given pools until the block ends.
 
     `pools` is configuration text; relative paths in it start at `folder`, where `app/` holds a
-    copy of the examples and of `files` (name to content), so `listen = hello.sock` and
+    copy of the examples and of `files` (name to content), so `listen = %(here)s/hello.sock` and
     `app = torture:app` are all that a pool needs. `main` and `defaults` are more lines for
-    `[pyfpm]` and `[pool-defaults]`.
+    `[pyfpm]` and `[pool-defaults]`; `prepare` is called with the folder before the start.
 
     At the end the master gets SIGTERM and must leave with 0, and no process, socket or pid file
     may be left.
@@ -83,11 +84,12 @@ class Pyfpm:
         files: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        prepare: Callable[[Path], object] | None = None,
         wait_ready: bool = True,
     ) -> None:
         self._pools, self._main, self._defaults = pools, main, defaults
         self._files, self._arguments, self._environ = files or {}, arguments, environ
-        self._wait_ready = wait_ready
+        self._prepare, self._wait_ready = prepare, wait_ready
         self._stack = ExitStack()
         self._family: dict[int, psutil.Process] = {}
         self._killed = False
@@ -129,6 +131,8 @@ class Pyfpm:
         for name, content in self._files.items():
             (app / name).parent.mkdir(parents=True, exist_ok=True)
             (app / name).write_text(content)
+        if self._prepare:
+            self._prepare(self.folder)
         defaults = [f"directory = {app}"]
         if IS_ROOT:
             defaults.append(f"user = {POOL_USER}")
@@ -207,7 +211,17 @@ class Pyfpm:
 
     def worker_pids(self, pool: str) -> list[int]:
         """Return the pids of the pool's workers."""
-        return [process["pid"] for process in self.status(pool, full=True)["processes"]]
+        return [process["pid"] for process in self.pool_status(pool, full=True)["processes"]]
+
+    def pool_status(self, pool: str, *, full: bool = False) -> dict[str, Any]:
+        """Return one pool's part of the status, asked without a process for the command line."""
+        return self.control("status", pool=pool, full=full)["pools"][pool]
+
+    def zygote_pid(self, pool: str) -> int:
+        """Return the pid of the pool's zygote; 0 where there is none."""
+        title = f"pyfpm: pool {pool} zygote"
+        found = [pid for pid in children_of(self.process.pid) if title_of(pid) == title]
+        return found[0] if found else 0
 
     # What is left behind
 

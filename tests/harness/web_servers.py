@@ -165,7 +165,8 @@ class Apache(WebServer):
             f"Listen 127.0.0.1:{self.port}\nErrorLog /dev/stderr\nLogLevel info\n"
             + (f"User {self.user}\nGroup {self.user}\n" if self.user else "")
             + f"{modules}StartServers 1\nServerLimit 1\nThreadsPerChild 64\nMaxRequestWorkers 64\n"
-            "MinSpareThreads 1\nMaxSpareThreads 64\nGracefulShutdownTimeout 1\n"
+            "MinSpareThreads 1\nMaxSpareThreads 64\n"
+            "GracefulShutdownTimeout 1\nKeepAliveTimeout 1\n"
             f"{self.site_text}\n"
         )
         return [self.binary, "-f", str(config), "-DFOREGROUND"]
@@ -224,10 +225,11 @@ def apache_site(routes: Mapping[str, str], *, kept: bool = True) -> str:
 
 
 def lighttpd_site(routes: Mapping[str, str]) -> str:
-    """Make a site for lighttpd."""
+    """Make a site for lighttpd; the longest prefix first, as for Apache."""
     text = 'server.modules += ( "mod_fastcgi" )\nserver.stream-response-body = 1\n'
     entries = []
-    for prefix, address in routes.items():
+    for prefix in sorted(routes, key=len, reverse=True):
+        address = routes[prefix]
         if address.startswith("unix:"):
             where = f'"socket" => "{address.removeprefix("unix:")}"'
         else:

@@ -105,7 +105,7 @@ def running_front(path):
     """The front end in its process; yields (host, port); ended with SIGTERM."""
     sock = bind_http("127.0.0.1", 0)
     address = sock.getsockname()
-    front = start_front(sock, UnixAddress(path), user=find_front_user(), workers=2)
+    front = start_front(sock, UnixAddress(path), app="hello:app", user=find_front_user(), workers=2)
     try:
         yield address, front
     finally:
@@ -342,7 +342,9 @@ def test_front_end_ends_with_its_parent(folder):
     parent = os.fork()
     if parent == 0:
         sock = bind_http("127.0.0.1", 0)
-        front = start_front(sock, UnixAddress(f"{folder}/x"), user=find_front_user(), workers=1)
+        front = start_front(
+            sock, UnixAddress(f"{folder}/x"), app="hello:app", user=find_front_user(), workers=1
+        )
         os.write(write_end, f"{front.pid} {front.url}".encode())
         signal.pause()
     pid, url = os.read(read_end, 100).decode().split()

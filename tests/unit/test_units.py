@@ -1,7 +1,7 @@
 """Times, sizes, booleans and modes as text."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.units import (
@@ -44,6 +44,7 @@ def test_time_in_another_form_is_refused(text):
         parse_time(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=10**12))
 def test_formatted_time_reads_back(milliseconds):
     """parse_time is the inverse of format_time, to the millisecond."""
@@ -82,6 +83,7 @@ def test_size_in_another_form_is_refused(text):
         parse_size(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=10**15 - 1))
 def test_formatted_size_reads_back(size):
     """parse_size is the inverse of format_size."""
@@ -125,6 +127,7 @@ def test_mode_that_is_not_octal_is_refused(text):
         parse_mode(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=0o7777))
 def test_formatted_mode_reads_back(mode):
     """parse_mode is the inverse of format_mode, which always writes four digits."""

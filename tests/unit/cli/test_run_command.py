@@ -1,8 +1,8 @@
 import click
 import pytest
 
-from pyfpm.cli.run import check_app, render_config
-from pyfpm.config import UnixAddress, load_text
+from pyfpm.cli.run import check_app, parse_listen, render_config
+from pyfpm.config import TcpAddress, UnixAddress, load_text
 from pyfpm.front import FrontUser
 from pyfpm.policy import ProcessManager
 
@@ -50,3 +50,12 @@ def test_configuration_of_run_is_accepted_and_says_what_was_asked(user):
     assert (pool.pm, pool.pm_max_children) == (ProcessManager.STATIC, 3)
     assert pool.clear_env is False
     assert config.main.control == "/tmp/x/control.sock"
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [("8080", "127.0.0.1"), ("localhost:8080", "localhost"), ("*:8080", ""), ("[::1]:8080", "::1")],
+)
+def test_only_an_explicit_host_leaves_the_loopback(listen, host):
+    """A port alone is served to this machine only."""
+    assert parse_listen(listen) == TcpAddress(host, 8080)

@@ -1,7 +1,7 @@
 """Addresses of listeners and networks of clients, as text and as values."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.config.addresses import (
@@ -61,6 +61,7 @@ _HOSTS = st.ip_addresses().map(str) | st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fu
 _PATHS = st.text(min_size=1).filter(lambda path: not path.endswith("/"))
 
 
+@settings(deadline=None)
 @given(
     st.builds(UnixAddress, _PATHS)
     | st.builds(TcpAddress, st.just("") | _HOSTS, st.integers(min_value=1, max_value=65535))
@@ -72,8 +73,16 @@ def test_formatted_address_reads_back(address):
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("LocalHost", True)]
-    + [("0.0.0.0", False), ("", False), ("10.0.0.1", False), ("web.example", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("LocalHost", True),
+        ("0.0.0.0", False),
+        ("", False),
+        ("10.0.0.1", False),
+        ("web.example", False),
+    ],
 )
 def test_only_loopback_counts_as_this_machine(host, expected):
     """What cannot be known to be this machine counts as reachable from others."""

@@ -164,6 +164,7 @@ _LINES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(_LINES)
 def test_pre_pass_keeps_the_number_of_every_line(lines):
     """As many lines come out as go in, and no marked key or header moves."""
@@ -195,7 +196,7 @@ _BODY = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(_BODY)
 def test_any_file_reads_as_configparser_reads_it(body):
     """Supervisor's own parser is the referee: same sections, keys and values, or both refuse."""

@@ -1,7 +1,7 @@
 """The grammar of `environment=`."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.config.environment import format_environment, parse_environment
@@ -50,6 +50,7 @@ def test_what_supervisor_would_misread_is_refused(text, complaint):
         parse_environment(text)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True),

@@ -162,7 +162,7 @@ def test_pool_defaults_give_what_a_pool_does_not_set():
     assert blog.listen == (UnixAddress("/run/blog.sock"),)
     assert (shop.directory, blog.directory) == ("/a", "/b")
     assert (shop.ping_path, blog.ping_path) == (None, "/ping")
-    assert config.origin("pool:blog", "directory") == "/etc/pyfpm/f.conf:11"
+    assert config.origin("pool:blog", "directory") == "/etc/pyfpm/f.conf:12"
     assert config.origin("pool:shop", "directory") == "/etc/pyfpm/f.conf:5"
     assert config.origin("pool:shop", "pm") == "default"
 
@@ -193,8 +193,10 @@ def test_variable_that_the_master_lacks_is_empty_with_a_notice():
     config = load(POOL + "env[A] = $NOPE\n")
     assert config.pools["shop"].environment == (("A", ""),)
     assert [str(notice) for notice in config.notices] == [
-        "/etc/pyfpm/f.conf:4: [pool:shop] env[A]: the environment has no NOPE;"
-        " the pool gets an empty value"
+        (
+            "/etc/pyfpm/f.conf:4: [pool:shop] env[A]: the environment has no NOPE;"
+            " the pool gets an empty value"
+        )
     ]
 
 
@@ -280,13 +282,17 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         ("autostart = maybe", "autostart: 'maybe' is neither yes nor no; write yes or no"),
         (
             "pm.status_path = status",
-            "pm.status_path: 'status' is not a path such as /status: a slash, then letters,"
-            " digits and / - _ . ~",
+            (
+                "pm.status_path: 'status' is not a path such as /status: a slash, then letters,"
+                " digits and / - _ . ~"
+            ),
         ),
         (
             "ping.path = /ping?x",
-            "ping.path: '/ping?x' is not a path such as /status: a slash, then letters,"
-            " digits and / - _ . ~",
+            (
+                "ping.path: '/ping?x' is not a path such as /status: a slash, then letters,"
+                " digits and / - _ . ~"
+            ),
         ),
         (
             "ping.response =",
@@ -294,23 +300,31 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         ),
         (
             "mount = /shop/",
-            "mount: '/shop/' is not a prefix such as /shop, without a slash at its end;"
-            " leave it empty for the root",
+            (
+                "mount: '/shop/' is not a prefix such as /shop, without a slash at its end;"
+                " leave it empty for the root"
+            ),
         ),
         (
             "listen.allowed_clients = 10.1.2.3/8",
-            "listen.allowed_clients: '10.1.2.3/8' is an address inside a network;"
-            " write the network as 10.0.0.0/8",
+            (
+                "listen.allowed_clients: '10.1.2.3/8' is an address inside a network;"
+                " write the network as 10.0.0.0/8"
+            ),
         ),
         (
             "listen.allowed_clients = web",
-            "listen.allowed_clients: 'web' is not an address or network;"
-            " write it as 10.1.2.3, 10.0.0.0/8 or fd00::/8",
+            (
+                "listen.allowed_clients: 'web' is not an address or network;"
+                " write it as 10.1.2.3, 10.0.0.0/8 or fd00::/8"
+            ),
         ),
         (
             "environment = A=1 B=2",
-            'environment: a comma is missing before \'B=2\'; write the pairs as A="1",B="2",'
-            " with quotes around anything but letters, digits and /.+-():_",
+            (
+                'environment: a comma is missing before \'B=2\'; write the pairs as A="1",B="2",'
+                " with quotes around anything but letters, digits and /.+-():_"
+            ),
         ),
         ("env[A B] = 1", "env[A B]: 'A B' is no name for an environment variable"),
         (
@@ -319,13 +333,17 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         ),
         (
             "directory = %(foo)s",
-            "directory: %(foo)s is unknown; there are %(here)s and %(ENV_NAME)s,"
-            " and %% is a percent sign",
+            (
+                "directory: %(foo)s is unknown; there are %(here)s and %(ENV_NAME)s,"
+                " and %% is a percent sign"
+            ),
         ),
         (
             "user = shop\n  group = shop",
-            "user: the value goes on over the next lines, because they are indented deeper;"
-            " start each key at the same column",
+            (
+                "user: the value goes on over the next lines, because they are indented deeper;"
+                " start each key at the same column"
+            ),
         ),
     ],
 )
@@ -348,42 +366,58 @@ def test_wrong_entry_is_named_with_what_would_be_right(line, problem):
         (
             "[pool:a]\napp = shop\nlisten = here\n",
             [
-                "f.conf:2: [pool:a] app: 'shop' is not module:callable;"
-                " write it as shop.wsgi:application",
-                "f.conf:3: [pool:a] listen: 'here': write /path, unix:/path, host:port,"
-                " [::1]:port or a port",
+                (
+                    "f.conf:2: [pool:a] app: 'shop' is not module:callable;"
+                    " write it as shop.wsgi:application"
+                ),
+                (
+                    "f.conf:3: [pool:a] listen: 'here': write /path, unix:/path, host:port,"
+                    " [::1]:port or a port"
+                ),
             ],
         ),
         (
             POOL + POOL,
             [
-                "f.conf:4: [pool:shop]: stands twice, first at /etc/pyfpm/f.conf:1;"
-                " rename it or leave one of them out"
+                (
+                    "f.conf:4: [pool:shop]: stands twice, first at /etc/pyfpm/f.conf:1;"
+                    " rename it or leave one of them out"
+                )
             ],
         ),
         (
             POOL + "directory = /a\nchdir = /b\n",
             [
-                "f.conf:5: [pool:shop] chdir: is another name of directory and set already at"
-                " /etc/pyfpm/f.conf:4; leave one of them out"
+                (
+                    "f.conf:5: [pool:shop] chdir: is another name of directory and set already at"
+                    " /etc/pyfpm/f.conf:4; leave one of them out"
+                )
             ],
         ),
         (
             POOL + "[pool:-x]\napp = a:b\nlisten = /x\n",
             [
-                "f.conf:4: [pool:-x]: '-x' is not a pool's name: at most 63 letters, digits and"
-                " _ . -, the first a letter or digit"
+                (
+                    "f.conf:4: [pool:-x]: '-x' is not a pool's name: at most 63 letters, digits and"
+                    " _ . -, the first a letter or digit"
+                )
             ],
         ),
         (
             POOL + "[pyfpm]\ndaemonize = yes\nlog_limit = 5\ncontrol = $pool\nlisten = 9\n",
             [
-                "f.conf:5: [pyfpm] daemonize: yes is not supported yet; write no,"
-                " and let a service manager keep it",
-                "f.conf:6: [pyfpm] log_limit: 5 is out of range;"
-                " write a number from 512 to 2147483647",
-                "f.conf:7: [pyfpm] control: $pool is the name of a pool and means nothing outside"
-                " of one",
+                (
+                    "f.conf:5: [pyfpm] daemonize: yes is not supported yet; write no,"
+                    " and let a service manager keep it"
+                ),
+                (
+                    "f.conf:6: [pyfpm] log_limit: 5 is out of range;"
+                    " write a number from 512 to 2147483647"
+                ),
+                (
+                    "f.conf:7: [pyfpm] control: $pool is the name of a pool and means nothing"
+                    " outside of one"
+                ),
                 "f.conf:8: [pyfpm] listen: stands in the wrong section; it belongs in [pool:NAME]",
             ],
         ),
@@ -439,10 +473,12 @@ def test_supervisors_sections_are_refused_as_a_whole(name):
 
 
 def test_event_listeners_are_refused_for_good():
-    """pyfpm has no events to listen to."""
+    """There are no events to listen to."""
     assert problems_of(f"{POOL}[eventlistener:x]\ncommand = x\n") == [
-        "f.conf:4: [eventlistener:x]: pyfpm has no events to listen to and will have none;"
-        " let supervisor run this section"
+        (
+            "f.conf:4: [eventlistener:x]: pyfpm has no events to listen to and will have none;"
+            " let supervisor run this section"
+        )
     ]
 
 
@@ -479,8 +515,10 @@ def test_notice_of_keepalive_max_requests_says_what_it_costs():
     """Anything but 0 closes connections under the web server's hands."""
     assert notices_of("keepalive_max_requests = 0") == []
     assert notices_of("keepalive_max_requests = 500") == [
-        "f.conf:4: [pool:shop] keepalive_max_requests: closing kept connections costs POSTs:"
-        " the web server may just be sending the next request, and does not repeat it; write 0"
+        (
+            "f.conf:4: [pool:shop] keepalive_max_requests: closing kept connections costs POSTs:"
+            " the web server may just be sending the next request, and does not repeat it; write 0"
+        )
     ]
 
 
@@ -492,6 +530,8 @@ def test_settings_without_effect_are_noticed():
     ) == [
         "f.conf:6: [pool:shop] pm.start_servers: has no effect with pm = static",
         "f.conf:7: [pool:shop] pm.process_idle_timeout: has no effect with pm = static",
-        "f.conf:8: [pool:shop] listen.allowed_clients: has no effect without a TCP address in"
-        " listen; for a Unix socket set listen.group and listen.mode",
+        (
+            "f.conf:8: [pool:shop] listen.allowed_clients: has no effect without a TCP address in"
+            " listen; for a Unix socket set listen.group and listen.mode"
+        ),
     ]

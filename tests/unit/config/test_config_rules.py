@@ -27,23 +27,32 @@ POOL = ("[pool:a]", "app = a:b", "listen = /run/a.sock")
     [
         (
             ["pm.max_children = 4", "pm.min_spare_servers = 5"],
-            "f:5: [pool:a] pm.min_spare_servers: 5 is more than pm.max_children (4);"
-            " lower it or raise that",
+            (
+                "f:5: [pool:a] pm.min_spare_servers: 5 is more than pm.max_children (4);"
+                " lower it or raise that"
+            ),
         ),
         (
             ["pm.max_spare_servers = 9"],
-            "f:4: [pool:a] pm.max_spare_servers: 9 is more than pm.max_children (4, its default"
-            " here); lower it or raise that",
+            (
+                "f:4: [pool:a] pm.max_spare_servers: 9 is more than pm.max_children (4, its default"
+                " here); lower it or raise that"
+            ),
         ),
         (
             ["pm.min_spare_servers = 3", "pm.max_spare_servers = 2"],
-            "f:5: [pool:a] pm.max_spare_servers: 2 is less than pm.min_spare_servers (3);"
-            " raise it or lower that",
+            (
+                "f:5: [pool:a] pm.max_spare_servers: 2 is less than pm.min_spare_servers (3);"
+                " raise it or lower that"
+            ),
         ),
         (
             ["pm.start_servers = 4"],
-            "f:4: [pool:a] pm.start_servers: 4 is not between pm.min_spare_servers (1, its default"
-            " here) and pm.max_spare_servers (2, its default here); choose a number between them",
+            (
+                "f:4: [pool:a] pm.start_servers: 4 is not between pm.min_spare_servers (1, its"
+                " default here) and pm.max_spare_servers (2, its default here); choose a number"
+                " between them"
+            ),
         ),
     ],
 )
@@ -69,9 +78,11 @@ def test_tcp_address_open_to_others_needs_allowed_clients():
     """The message names the risk and both remedies."""
     lines = ("[pool:a]", "app = a:b", "listen = 127.0.0.1:1 0.0.0.0:9000")
     assert problems_of(*lines) == [
-        "f:3: [pool:a] listen: 0.0.0.0:9000 can be reached from other machines, and whoever can"
-        " connect runs requests with any parameters, past the web server; set"
-        " listen.allowed_clients, or listen on 127.0.0.1:9000"
+        (
+            "f:3: [pool:a] listen: 0.0.0.0:9000 can be reached from other machines, and whoever can"
+            " connect runs requests with any parameters, past the web server; set"
+            " listen.allowed_clients, or listen on 127.0.0.1:9000"
+        )
     ]
     assert load_lines(*lines, "listen.allowed_clients = 10.0.0.0/8").pools
 
@@ -81,16 +92,20 @@ def test_socket_path_may_be_as_long_as_the_kernel_takes():
     path = "/" + "x" * 106
     assert load_lines("[pool:a]", "app = a:b", f"listen = {path}").pools
     assert problems_of("[pool:a]", "app = a:b", f"listen = {path}y") == [
-        f"f:3: [pool:a] listen: {path}y has 108 bytes, and a socket's path at most 107;"
-        " choose a shorter one"
+        (
+            f"f:3: [pool:a] listen: {path}y has 108 bytes, and a socket's path at most 107;"
+            " choose a shorter one"
+        )
     ]
 
 
 def test_two_pools_with_one_address_are_named_both():
     """However the address is written, and across pools only."""
     assert problems_of(*POOL, "[pool:b]", "app = a:b", "listen = /b unix:/run/../run/a.sock") == [
-        "f:6: [pool:b] listen: /run/a.sock is the address of pool a too (f:3);"
-        " each pool needs its own"
+        (
+            "f:6: [pool:b] listen: /run/a.sock is the address of pool a too (f:3);"
+            " each pool needs its own"
+        )
     ]
 
 
@@ -117,6 +132,8 @@ def test_process_max_covers_the_workers_at_start():
     pool = (*POOL, "pm = static", "pm.max_children = 4", *others)
     assert load_lines(*pool, "[pyfpm]", "process.max = 4").main.process_max == 4
     assert problems_of(*pool, "[pyfpm]", "process.max = 3") == [
-        "f:17: [pyfpm] process.max: 3 is less than the 4 workers that the pools start with;"
-        " raise it, or lower pm.start_servers or pm.max_children"
+        (
+            "f:17: [pyfpm] process.max: 3 is less than the 4 workers that the pools start with;"
+            " raise it, or lower pm.start_servers or pm.max_children"
+        )
     ]

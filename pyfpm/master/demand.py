@@ -1,0 +1,150 @@
+"""Does a connection wait for this pool? Where the master looks, and how seldom it may.
+
+A waiting connection is at a listener, in the hand-off channel, at a busy worker (`pending` in its
+slot), or among those that the master keeps for a pool without workers. Listeners are watched
+through a one-shot epoll, armed at most every 20 ms and only while the pool may grow.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from pyfpm.kernel.sock_diag import ListenQueue, read_listen_queue
+from pyfpm.kernel.watch import OneShotWatch, is_readable
+from pyfpm.master.adoption import Adoption
+from pyfpm.master.handles import WorkerHandle, WorkerState
+from pyfpm.master.listeners import Listener
+from pyfpm.master.shared import PoolMemory
+
+_REARM_S = 0.02
+
+
+class Demand:
+    """Watches over the waiting connections of one pool; `look` is called when one appears."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        memory: PoolMemory,
+        keepalive_timeout_s: float,
+        look: Callable[[], None],
+    ) -> None:
+        self._listeners = listeners
+        self._memory = memory
+        self._keep_s = keepalive_timeout_s
+        self._look = look
+        self._watch = OneShotWatch()
+        self._adoption = Adoption(memory.channel_receive, memory.channel_send)
+        self._rearm: asyncio.TimerHandle | None = None
+        self._seen_idle_and_waiting = False
+        self._open = False
+
+    @property
+    def adopted(self) -> int:
+        """How many connections the master keeps for the pool."""
+        return len(self._adoption)
+
+    def open(self) -> None:
+        """Begin to watch."""
+        self._open = True
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._watch.fileno(), self._on_listener)
+        loop.add_reader(self._adoption.fileno(), self._on_adopted)
+
+    def close(self) -> None:
+        """Stop watching and let go of the adopted connections."""
+        if self._rearm is not None:
+            self._rearm.cancel()
+        if self._open:
+            loop = asyncio.get_running_loop()
+            for descriptor in (
+                self._watch.fileno(),
+                self._adoption.fileno(),
+                self._memory.channel_receive.fileno(),
+            ):
+                loop.remove_reader(descriptor)
+        self._open = False
+        self._watch.close()
+        self._adoption.close()
+
+    def is_waiting(self, workers: Iterable[WorkerHandle]) -> bool:
+        """Whether a connection waits for a worker of this pool now."""
+        board = self._memory.board
+        return (
+            any(is_readable(listener.sock.fileno()) for listener in self._listeners)
+            or self._memory.handed_over > 0
+            or self._adoption.has_readable
+            or any(board.pending(worker.slot) for worker in workers)
+        )
+
+    def waiting_count(self) -> int:
+        """How many connections wait at the listeners and in the channel."""
+        return sum(queue.waiting for queue in self.queues()) + self._memory.handed_over
+
+    def queues(self) -> list[ListenQueue]:
+        """The backlog of each listener."""
+        found = []
+        for listener in self._listeners:
+            try:
+                found.append(read_listen_queue(listener.sock))
+            except OSError:  # no netlink in some containers: then nothing is known
+                found.append(ListenQueue(0, 0))
+        return found
+
+    def watch_listeners(self, *, may_grow: bool, soon: bool) -> None:
+        """Hear of the next connection if it could matter; `soon` waives the 20 ms."""
+        if not may_grow:
+            for listener in self._listeners:
+                self._watch.disarm(listener.sock.fileno())
+        elif self._rearm is None:
+            loop = asyncio.get_running_loop()
+            self._rearm = loop.call_later(0 if soon else _REARM_S, self._arm)
+
+    def lost_wakeup(self, *, waiting: bool, idle: bool) -> bool:
+        """Whether connections waited beside an idle worker at two looks in a row (DESIGN 3)."""
+        if not (waiting and idle):
+            self._seen_idle_and_waiting = False
+            return False
+        if self._seen_idle_and_waiting:
+            self._seen_idle_and_waiting = False
+            return True
+        self._seen_idle_and_waiting = True
+        asyncio.get_running_loop().call_later(_REARM_S, self._look)
+        return False
+
+    def mind_channel(self, workers: Iterable[WorkerHandle]) -> None:
+        """Give adopted connections to a worker that serves; without any, adopt.
+
+        While a worker boots the channel is left alone: what is in it, that worker will take.
+        """
+        states = {worker.state for worker in workers}
+        loop = asyncio.get_running_loop()
+        receive = self._memory.channel_receive.fileno()
+        if WorkerState.SERVING in states:
+            loop.remove_reader(receive)
+            self._adoption.return_readable()
+        elif WorkerState.BOOTING in states:
+            loop.remove_reader(receive)
+        else:
+            loop.add_reader(receive, self._adopt)
+
+    def expire(self) -> None:
+        """Close adopted connections that were idle for longer than keepalive_timeout."""
+        self._adoption.expire(time.monotonic())
+
+    def _adopt(self) -> None:
+        self._adoption.adopt_waiting(time.monotonic(), self._keep_s)
+
+    def _on_adopted(self) -> None:
+        self._adoption.notice_readable()
+        self._look()
+
+    def _on_listener(self) -> None:
+        self._watch.drain()
+        self._look()
+
+    def _arm(self) -> None:
+        self._rearm = None
+        if self._open:
+            for listener in self._listeners:
+                self._watch.arm(listener.sock.fileno())

@@ -1,0 +1,178 @@
+"""The zygote of a pool: there is one, or one is on its way, or the pool does without for now."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+
+from pyfpm.config import PoolOptions
+from pyfpm.logs import Log
+from pyfpm.master.handles import OnMessage, ZygoteHandle
+from pyfpm.master.health import Health
+from pyfpm.master.output import Emit
+from pyfpm.master.plans import preload_of
+from pyfpm.master.processes import Processes
+from pyfpm.master.reaper import Death, Reaper
+from pyfpm.messages import (
+    BootFailed,
+    Message,
+    Ready,
+    Spawned,
+    SpawnFailed,
+    UnsafePreload,
+)
+
+
+class ZygoteKeeper:
+    """Starts, minds and gives back the zygote of one pool.
+
+    `on_claim(serial, pid)` and `on_spawn_failed(serial, error)` pass on what it says of workers,
+    `on_ended` that it is gone, `look` that something changed.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        processes: Processes,
+        reaper: Reaper,
+        health: Health,
+        log: Log,
+        *,
+        emit: Emit,
+        on_claim: Callable[[int, int], None],
+        on_spawn_failed: Callable[[int, str], None],
+        on_ended: Callable[[], None],
+        look: Callable[[], None],
+    ) -> None:
+        self.zygote: ZygoteHandle | None = None
+        self.generation = 1
+        self.boot_s = 0.0
+        self._options = options
+        self._processes = processes
+        self._reaper = reaper
+        self._health = health
+        self._log = log
+        self._emit = emit
+        self._on_claim = on_claim
+        self._on_spawn_failed = on_spawn_failed
+        self._on_ended = on_ended
+        self._look = look
+        self._preload = preload_of(options)
+        self._returned = False
+        self._give_back: asyncio.TimerHandle | None = None
+
+    @property
+    def ready(self) -> ZygoteHandle | None:
+        """The zygote, if workers can be asked for now."""
+        zygote = self.zygote
+        return zygote if zygote is not None and zygote.ready else None
+
+    def ensure(self) -> None:
+        """Have a zygote unless it was given back; not before a failed boot may be repeated."""
+        if not self._returned:
+            self.want()
+
+    def want(self) -> None:
+        """Have a zygote because workers are needed."""
+        if self._give_back is not None:
+            self._give_back.cancel()
+            self._give_back = None
+        self._returned = False
+        may_start = time.monotonic() >= self._health.memory.retry_s
+        if self.zygote is None and may_start and not self._health.is_ending:
+            self._start()
+
+    def no_workers(self) -> None:
+        """The last worker of an ondemand pool left: give the zygote back after a while."""
+        after_s = self._options.preload_idle_timeout
+        if after_s and self._give_back is None:
+            loop = asyncio.get_running_loop()
+            self._give_back = loop.call_later(after_s, self._return)
+
+    def stop(self) -> None:
+        """End the zygote; one that is still importing would not notice its master hanging up."""
+        if self._give_back is not None:
+            self._give_back.cancel()
+        if self.zygote is not None:
+            if self.zygote.link is not None:
+                self.zygote.link.close()
+            if not self.zygote.ready:
+                self._processes.end(self.zygote, signal.SIGKILL)
+
+    def _start(self) -> None:
+        started_s = time.monotonic()
+        try:
+            zygote = self._processes.start_zygote(
+                self.generation, preload=self._preload, on_message=self._listener, emit=self._emit
+            )
+        except OSError as error:
+            self._health.boot_failed(f"start a zygote: {error.strerror}", started_s)
+            return
+        self.zygote = zygote
+        self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
+        loop = asyncio.get_running_loop()
+        zygote.boot_timer = loop.call_later(
+            self._options.boot_timeout, lambda: self._too_slow(zygote)
+        )
+        self._log.debug("zygote_started", f"zygote {zygote.pid} started", pid=zygote.pid)
+
+    def _listener(self, zygote: ZygoteHandle) -> OnMessage:
+        def listen(message: Message | None) -> None:
+            match message:
+                case Ready(boot_s, preloaded, _):
+                    self._is_ready(zygote, boot_s, preloaded=preloaded)
+                case UnsafePreload(reason):
+                    self._goes_without_preload(zygote, reason)
+                case BootFailed(text):
+                    zygote.failed = True
+                    self._health.boot_failed(text, zygote.started_s)
+                case Spawned(serial, pid):
+                    self._on_claim(serial, pid)
+                case SpawnFailed(serial, error):
+                    self._on_spawn_failed(serial, error)
+                case _:  # it hung up or broke the rules: not to be trusted with a fork
+                    self._processes.end(zygote, signal.SIGKILL)
+
+        return listen
+
+    def _is_ready(self, zygote: ZygoteHandle, boot_s: float, *, preloaded: bool) -> None:
+        zygote.ready = True
+        zygote.booted()
+        if preloaded:
+            self.boot_s = boot_s
+            self._log.debug("zygote_ready", f"application imported in {boot_s:.3f} s")
+            self._health.booted()
+        self._look()
+
+    def _goes_without_preload(self, zygote: ZygoteHandle, reason: str) -> None:
+        zygote.failed = True
+        self._preload = False
+        self._health.remark(f"workers import the application themselves: {reason}")
+        self._log.notice("preload_off", f"workers will import the application themselves: {reason}")
+
+    def _too_slow(self, zygote: ZygoteHandle) -> None:
+        zygote.failed = True
+        self._processes.end(zygote, signal.SIGKILL)
+        app, limit_s = self._options.app, self._options.boot_timeout
+        text = f"the import did not end within boot_timeout ({limit_s:g} s)"
+        self._health.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
+
+    def _ended(self, zygote: ZygoteHandle, death: Death) -> None:
+        if zygote.link is not None:
+            zygote.link.drain()
+        zygote.close()
+        self.zygote = None
+        if not (zygote.failed or self._returned or self._health.is_ending):
+            if zygote.ready:
+                self._log.warning("zygote_ended", f"zygote {zygote.pid} exited {death.text}")
+            else:
+                text = f"the zygote exited {death.text} while booting"
+                self._health.boot_failed(text, zygote.started_s)
+        self._on_ended()
+
+    def _return(self) -> None:
+        self._give_back = None
+        if self.zygote is not None and self.zygote.link is not None:
+            self._returned = True
+            self._log.debug("zygote_returned", "no workers for a while: the zygote is given back")
+            self.zygote.link.close()  # it ends with its master's end of the socket

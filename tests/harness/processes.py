@@ -1,0 +1,74 @@
+"""Facts about processes as the kernel tells them, and waiting for their ends."""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterable, Iterator
+
+
+@contextlib.contextmanager
+def watching(*pids: int) -> Iterator["Ends"]:
+    """Watch processes from now on, so that a reused pid cannot be taken for one of them."""
+    descriptors = {pid: os.pidfd_open(pid) for pid in pids}
+    try:
+        yield Ends(descriptors)
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+
+
+class Ends:
+    """The ends of watched processes."""
+
+    def __init__(self, descriptors: dict[int, int]) -> None:
+        self._descriptors = descriptors
+
+    def wait(self, timeout_s: float = 10, pids: Iterable[int] | None = None) -> None:
+        """Block until these (all) have ended; AssertionError naming those that live on."""
+        deadline = time.monotonic() + timeout_s
+        left = {self._descriptors[pid]: pid for pid in pids or self._descriptors}
+        while left:
+            poller = select.poll()
+            for descriptor in left:
+                poller.register(descriptor, select.POLLIN)
+            ready = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            assert ready, f"still running after {timeout_s} s: {sorted(left.values())}"
+            for descriptor, _ in ready:
+                del left[descriptor]
+
+    def ended(self) -> set[int]:
+        """Return who has ended by now."""
+        ended = set()
+        for pid, descriptor in self._descriptors.items():
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            if poller.poll(0):
+                ended.add(pid)
+        return ended
+
+
+def process_fields(pid: int) -> dict[str, str]:
+    """Return the fields of /proc/PID/status."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids of a process's living children."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def title_of(pid: int) -> str:
+    """Return what ps shows; empty for a process that has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def count_descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
