@@ -65,7 +65,7 @@ def _is_asgi(target: Any) -> bool:
     return inspect.iscoroutinefunction(target) or (
         not inspect.isfunction(target)
         and not inspect.isclass(target)
-        and inspect.iscoroutinefunction(getattr(type(target), "__call__", None))
+        and inspect.iscoroutinefunction(type(target).__call__)
     )
 
 

@@ -2,6 +2,8 @@
 
 import os
 
+from pyfpm.cgi import declared_length
+from pyfpm.errors import BadRequest
 from pyfpm.fastcgi import Limits, ServerConnection
 
 
@@ -50,6 +52,18 @@ class Connection:
         self.body: list[bytes] = []
         self.body_bytes = 0
         self.body_done = False
+
+    def read_declared_length(self, most: int) -> None:
+        """Read CONTENT_LENGTH, and refuse the request by it before its body is read.
+
+        BadRequest: 400 where it is malformed, 413 where it exceeds `most` bytes (0: no bound).
+        """
+        environ = self.environ
+        if environ is None or "CONTENT_LENGTH" not in environ:
+            return
+        self.declared = declared_length(environ)
+        if most and self.declared is not None and self.declared > most:
+            raise BadRequest(413, f"{self.declared} bytes of body, request_max_body is {most}")
 
     def close(self) -> None:
         """Close the descriptor; the caller has taken it out of its epoll."""

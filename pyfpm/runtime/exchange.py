@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pyfpm.cgi import declared_length
 from pyfpm.errors import BadRequest, ProtocolError
 from pyfpm.fastcgi import Abort, Send, Stdin, StdinEnd
 from pyfpm.messages import RequestLimits
@@ -41,19 +40,6 @@ class Exchange:
         self._cpu_ns = time.process_time_ns()
         self.mean_ns = 0
         """How long requests took lately, the latest weighing an eighth."""
-
-    def check(self, connection: Connection) -> None:
-        """Read the declared length and refuse a request by it, before its body is read.
-
-        Raises BadRequest.
-        """
-        environ = connection.environ
-        if environ is None or "CONTENT_LENGTH" not in environ:
-            return
-        declared = connection.declared = declared_length(environ)
-        most = self._limits.max_body_bytes
-        if most and declared is not None and declared > most:
-            raise BadRequest(413, f"a body of {declared} bytes exceeds request_max_body ({most})")
 
     def answer(self, connection: Connection, started_ns: int) -> bool:
         """Serve the request of `connection`; False if the connection must be closed as it is."""

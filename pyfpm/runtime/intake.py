@@ -91,7 +91,8 @@ class Intake:
                 yield fd
 
     def close(self) -> None:
-        """Close the listeners, in a child that the application forked."""
+        """Close listeners and channel, in a child that the application forked."""
+        self._channel.close()
         for listener in self._listeners.values():
             listener.socket.close()
 

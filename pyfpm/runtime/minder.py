@@ -20,6 +20,7 @@ import time
 from typing import Protocol
 
 from pyfpm.runtime.connection import Connection
+from pyfpm.runtime.handover import HandOver
 
 TICK_S = 0.005
 _WATCH_MS = 50
@@ -29,30 +30,25 @@ _DROWSY_TICKS = 40
 class Busy(Protocol):
     """What the minder sees of the engine."""
 
-    parked: dict[int, Connection]
     busy_since_ns: int  # when the running request began; 0 while none runs
-
-    def hand_over(self, connection: Connection) -> bool:
-        """Offer a connection that is out of `parked`; False if it was put back there."""
-        ...
-
-    def hand_over_room(self) -> int:
-        """How many connections the surplus rule allows to offer."""
-        ...
-
-    def report_pending(self, count: int) -> None:
-        """Say that `count` parked connections are readable and nobody is idle."""
-        ...
 
 
 class Minder(threading.Thread):
     """Watches over one engine for the life of the worker."""
 
-    def __init__(self, engine: Busy) -> None:
+    def __init__(self, engine: Busy, parked: dict[int, Connection], hand_over: HandOver) -> None:
         super().__init__(name="pyfpm minder", daemon=True)
         self._engine = engine
+        self._parked = parked
+        self._hand_over = hand_over
         self._wake = threading.Event()
         self.asleep = False
+        self.started = False
+
+    def start_once(self) -> None:
+        """Start the thread with the first parked connection."""
+        self.started = True
+        self.start()
 
     def wake(self) -> None:
         """Called by the engine when a request begins and `asleep` is set."""
@@ -67,7 +63,7 @@ class Minder(threading.Thread):
         while True:
             time.sleep(TICK_S)
             since = engine.busy_since_ns
-            if since == 0 or not engine.parked:
+            if since == 0 or not self._parked:
                 quiet_ticks += 1
                 if quiet_ticks > _DROWSY_TICKS:
                     self._sleep()
@@ -83,7 +79,7 @@ class Minder(threading.Thread):
         # busy_since_ns tested. Whichever order the two threads run in, one of them sees the other.
         self._wake.clear()
         self.asleep = True
-        if self._engine.busy_since_ns == 0 or not self._engine.parked:
+        if self._engine.busy_since_ns == 0 or not self._parked:
             self._wake.wait()
         self.asleep = False
 
@@ -91,7 +87,7 @@ class Minder(threading.Thread):
         """Give away what becomes readable while the request that began at `since` runs."""
         engine = self._engine
         while engine.busy_since_ns == since:
-            watched = engine.parked.copy()
+            watched = self._parked.copy()
             if not watched:
                 return
             poller = select.poll()
@@ -102,15 +98,14 @@ class Minder(threading.Thread):
                 return
             left = [fd for fd in ready if not self._give_away(fd, watched[fd])]
             if left:
-                engine.report_pending(len(left))
+                self._hand_over.report_pending(len(left))
                 time.sleep(TICK_S)
 
     def _give_away(self, fd: int, connection: Connection) -> bool:
         """Whether this readable connection needs no more care of ours."""
-        engine = self._engine
-        if engine.parked.get(fd) is not connection:
+        if self._parked.get(fd) is not connection:
             return True  # the engine got to it first
-        if engine.hand_over_room() <= 0:
+        if self._hand_over.room() <= 0:
             return False
-        taken = engine.parked.pop(fd, None)
-        return taken is None or engine.hand_over(taken)
+        taken = self._parked.pop(fd, None)
+        return taken is None or self._hand_over.give(taken)

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import select
 import signal
 import socket
 import sys
@@ -23,13 +24,19 @@ from pyfpm.messages import (
     encode_message,
 )
 from pyfpm.runtime.application import Application, load_application
+from pyfpm.runtime.assembly import Assembly
 from pyfpm.runtime.engine import Engine
 from pyfpm.runtime.exchange import Exchange
 from pyfpm.runtime.handoff import Channel
+from pyfpm.runtime.handover import HandOver
+from pyfpm.runtime.intake import Intake
+from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.pages import make_pages
+from pyfpm.runtime.places import Places
 from pyfpm.runtime.shared import SharedMemory
 from pyfpm.runtime.wsgi import environ_template
 from pyfpm.scoreboard import SlotWriter
+from pyfpm.scoreboard.slot import Word
 
 EXIT_BOOT_FAILED = 70
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -87,7 +94,7 @@ class _Worker:
         engine = self._engine = self._make_engine(application, shared, slot)
         os.register_at_fork(after_in_child=engine.close_in_child)
         boot_ns = time.monotonic_ns() - self._started_ns
-        slot.words[22] = boot_ns
+        slot.words[Word.BOOT_NS] = boot_ns
         self._control.send(encode_message(Ready(boot_ns / 1e9, preloaded, "")))
         if self._drain_reason:
             engine.ask_to_drain(self._drain_reason)
@@ -97,7 +104,9 @@ class _Worker:
     def _make_engine(
         self, application: Application, shared: SharedMemory, slot: SlotWriter
     ) -> Engine:
-        document = self._document
+        document, limits = self._document, self._document.limits
+        epoll = select.epoll()
+        orders = Orders(self._control)
         channel = Channel(
             InheritedDescriptor.CHANNEL_SEND,
             InheritedDescriptor.CHANNEL_RECEIVE,
@@ -108,15 +117,18 @@ class _Worker:
             path_info=PathInfo(document.path_info),
             template=environ_template(),
         )
+        places = Places(epoll, slot, limits)
         pages = make_pages(document, shared.board, shared.notice)
         return Engine(
-            control=self._control,
-            listeners=document.listeners,
-            channel=channel,
+            epoll=epoll,
+            orders=orders,
+            intake=Intake(epoll, document.listeners, channel),
+            places=places,
+            hand_over=HandOver(channel, places, slot, orders),
+            assembly=Assembly(builder, limits),
+            exchange=Exchange(application, limits, slot, pages),
             slot=slot,
-            exchange=Exchange(application, document.limits, slot, pages),
-            builder=builder,
-            limits=document.limits,
+            limits=limits,
             use_minder=document.minder,
         )
 

@@ -1,0 +1,68 @@
+"""From codec events to a request that can be run: environ, body, and when to begin."""
+
+from pyfpm.cgi import EnvironBuilder
+from pyfpm.errors import BadRequest
+from pyfpm.fastcgi import Abort, Begin, Event, Params, Send, Stdin, StdinEnd, encode_end
+from pyfpm.messages import RequestLimits
+from pyfpm.runtime.connection import Connection
+from pyfpm.runtime.peer import PeerGoneError, write_all
+
+
+class Assembly:
+    """Puts requests together for one worker."""
+
+    def __init__(self, builder: EnvironBuilder, limits: RequestLimits) -> None:
+        self._build = builder.build
+        self._limits = limits
+
+    def take(self, connection: Connection, events: list[Event], held_bytes: int) -> bool:
+        """Apply what the codec saw; True when the request is to be run now.
+
+        That is when its body is complete, or longer than request_buffer_size, or when
+        `held_bytes`, what all half-sent requests hold together, leaves no room to wait for it.
+        Raises BadRequest for a request that must not be run, PeerGoneError when the connection
+        has to be closed.
+        """
+        for event in events:
+            if isinstance(event, Begin):
+                connection.request_id = event.request_id
+                connection.keep = event.keep_conn
+            elif isinstance(event, Params):
+                connection.environ = self._build(event.pairs)
+                connection.read_declared_length(self._limits.max_body_bytes)
+            elif isinstance(event, StdinEnd):
+                connection.body_done = True
+            elif isinstance(event, Stdin):
+                connection.body.append(event.data)
+                connection.body_bytes += len(event.data)
+            else:
+                self._take_rare(connection, event)
+        if connection.environ is None:
+            return False
+        return connection.body_done or self._is_long(connection, held_bytes)
+
+    def _is_long(self, connection: Connection, held_bytes: int) -> bool:
+        size = connection.body_bytes
+        if size > self._limits.buffer_size_bytes:
+            return True
+        return held_bytes + size > self._limits.buffer_total_bytes
+
+    def _take_rare(self, connection: Connection, event: Event) -> None:
+        if isinstance(event, Send):
+            write_all(connection.fd, event.data, self._limits.write_timeout_s)
+            if event.close:
+                raise PeerGoneError("its request was refused")
+        elif isinstance(event, Abort):
+            ending = encode_end(connection.request_id)
+            write_all(connection.fd, ending, self._limits.write_timeout_s)
+            keep = connection.keep
+            connection.codec.request_ended()
+            connection.clear_request()
+            if not keep:
+                raise PeerGoneError("it aborted the request")
+
+    def check_whole_body(self, connection: Connection) -> None:
+        """BadRequest if a body that arrived in full is longer than request_max_body."""
+        most = self._limits.max_body_bytes
+        if most and connection.body_bytes > most:
+            raise BadRequest(413, f"the body exceeds request_max_body ({most} bytes)")

@@ -1,0 +1,175 @@
+"""Where a worker's connections are while they are not being served.
+
+A connection is in exactly one place:
+
+    parked     quiet: no request on it, nothing buffered; may go to another process at any time
+    waiting    a request has begun to arrive; up to request_buffer_size it costs a buffer only
+    lingering  answered before its body had arrived; read to its end so that the answer arrives
+    (none)     being served
+
+Who takes a connection out of `parked` owns it; the minder takes them from another thread, by one
+dict.pop. `waiting` and `lingering` are the engine's alone.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import time
+
+from pyfpm.kernel.watch import disarm
+from pyfpm.messages import RequestLimits
+from pyfpm.runtime.connection import Connection
+from pyfpm.scoreboard import SlotWriter
+from pyfpm.scoreboard.slot import Word
+
+NS = 1_000_000_000
+_LINGER_NS = 5 * NS
+_LINGER_READ_BYTES = 65536
+
+
+class Places:
+    """All connections of one worker, with their deadlines and their registrations."""
+
+    def __init__(self, epoll: select.epoll, slot: SlotWriter, limits: RequestLimits) -> None:
+        self.parked: dict[int, Connection] = {}
+        self.waiting: dict[int, Connection] = {}
+        self.lingering: dict[int, Connection] = {}
+        self.held_bytes = 0
+        self.next_deadline_ns = 0  # 0: none
+        self.closed_one = False  # since the engine last looked: there may be room for more
+        self._epoll = epoll
+        self._words = slot.words
+        self._limits = limits
+
+    def __len__(self) -> int:
+        return len(self.parked) + len(self.waiting) + len(self.lingering)
+
+    def park(self, connection: Connection) -> None:
+        """Put a quiet connection where it waits for its next request."""
+        self._register(connection)
+        self.parked[connection.fd] = connection
+        self._words[Word.PARKED] = len(self.parked)
+        self._bring_forward(connection.deadline_ns)
+
+    def hold(self, connection: Connection) -> bool:
+        """Put a half-sent request where the rest of it arrives; False if memory is used up.
+
+        The head has a deadline of its own from its first byte on, the body one between reads.
+        """
+        now_ns = time.monotonic_ns()
+        if connection.environ is not None:
+            connection.deadline_ns = now_ns + int(self._limits.body_timeout_s * NS)
+        elif connection.held_bytes == 0:
+            connection.deadline_ns = now_ns + int(self._limits.header_timeout_s * NS)
+        held = max(1, connection.body_bytes + connection.codec.buffered_bytes)
+        if self.held_bytes + held > self._limits.buffer_total_bytes + self._limits.max_params_bytes:
+            return False
+        connection.held_bytes = held
+        self.held_bytes += held
+        self._register(connection)
+        self.waiting[connection.fd] = connection
+        self._bring_forward(connection.deadline_ns)
+        return True
+
+    def take_waiting(self, fd: int) -> Connection | None:
+        """Take a half-sent request out, because more of it came."""
+        connection = self.waiting.pop(fd, None)
+        if connection is not None:
+            self.held_bytes -= connection.held_bytes
+        return connection
+
+    def linger(self, connection: Connection) -> None:
+        """Say that nothing more comes from us, and read what still comes from there.
+
+        Closing with unread body would reset the connection, and the answer would be lost with it
+        (Apache then reports 503).
+        """
+        try:
+            with socket.socket(fileno=os.dup(connection.fd)) as duplicate:
+                duplicate.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close(connection)
+            return
+        connection.deadline_ns = time.monotonic_ns() + _LINGER_NS
+        self._register(connection)
+        self.lingering[connection.fd] = connection
+        self._bring_forward(connection.deadline_ns)
+
+    def read_lingering(self, fd: int) -> None:
+        """Throw away what came on a lingering connection."""
+        connection = self.lingering.pop(fd)
+        try:
+            ended = not os.read(fd, _LINGER_READ_BYTES)
+        except BlockingIOError:
+            ended = False
+        except OSError:
+            ended = True
+        if ended:
+            self.close(connection)
+        else:
+            self.lingering[fd] = connection
+
+    def close(self, connection: Connection) -> None:
+        """Close a connection that has been taken out of its place."""
+        self.unregister(connection)
+        connection.close()
+        self.forget(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Count without a connection that somebody else has now, or nobody."""
+        del connection
+        self._words[Word.PARKED] = len(self.parked)
+        self.closed_one = True
+
+    def unregister(self, connection: Connection) -> None:
+        """Take a connection out of epoll before its descriptor is closed or given away.
+
+        Closing alone would not do: another process may hold the same open file, and then the
+        registration stays, under a number that means another connection by then.
+        """
+        if connection.registered:
+            connection.registered = False
+            disarm(self._epoll, connection.fd)
+
+    def expired(self, now_ns: int) -> tuple[list[Connection], list[Connection]]:
+        """Take out what has outstayed its deadline: half-sent requests, and all others."""
+        late = [
+            connection
+            for fd in _overdue(self.waiting, now_ns)
+            if (connection := self.take_waiting(fd)) is not None
+        ]
+        idle = [
+            connection
+            for place in (self.parked, self.lingering)
+            for fd in _overdue(place, now_ns)
+            if (connection := place.pop(fd, None)) is not None
+        ]
+        deadlines = [
+            connection.deadline_ns
+            for place in (self.parked, self.waiting, self.lingering)
+            for connection in place.copy().values()
+        ]
+        self.next_deadline_ns = min(deadlines, default=0)
+        return late, idle
+
+    def close_in_child(self) -> None:
+        """Close the descriptors in a child that the application forked."""
+        for place in (self.parked, self.waiting, self.lingering):
+            for connection in place.values():
+                with contextlib.suppress(OSError):
+                    connection.close()
+
+    def _register(self, connection: Connection) -> None:
+        if not connection.registered:
+            connection.registered = True
+            self._epoll.register(connection.fd, select.EPOLLIN)
+
+    def _bring_forward(self, deadline_ns: int) -> None:
+        if not self.next_deadline_ns or deadline_ns < self.next_deadline_ns:
+            self.next_deadline_ns = deadline_ns
+
+
+def _overdue(place: dict[int, Connection], now_ns: int) -> list[int]:
+    # A copy, because the minder may take connections out of `parked` meanwhile.
+    return [fd for fd, held in place.copy().items() if held.deadline_ns <= now_ns]
