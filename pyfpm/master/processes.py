@@ -88,7 +88,7 @@ class Processes:
         for index, listener in enumerate(self._listeners):
             descriptors[InheritedDescriptor.LISTENERS + index] = listener.sock.fileno()
         plan = LaunchPlan(
-            argv=(options.python, "-P", "-c", BOOTSTRAP),
+            argv=(options.python, "-c", BOOTSTRAP),
             environment=environment,
             directory=options.directory,
             identity=self._identity,

@@ -170,7 +170,7 @@ class WorkerKeeper:
 
     def _log_ending(self, worker: WorkerHandle, death: Death) -> None:
         clean = death.code == 0
-        expected = bool(worker.leaves_for) or self.health.is_ending
+        expected = worker.leaves_for in (IDLE, STOP) or self.health.is_ending
         level = Level.DEBUG if expected and clean else Level.NOTICE if clean else Level.WARNING
         lived_s = time.monotonic() - worker.spawned_s
         self.log.write(

@@ -3,12 +3,19 @@
 The runtime always comes from the master, never from the pool's venv: the descriptor
 PACKAGE is the folder of the master's own package, opened with O_PATH. Reaching it through
 /proc/self/fd needs no permission on the folders above it. Only the name `pyfpm` is bound, so
-nothing else of the master's site-packages becomes importable. The interpreter runs with -P: the
-current folder must not shadow the standard library while the runtime is imported.
+nothing else of the master's site-packages becomes importable.
+
+The current folder, which `-c` puts first on sys.path, goes before anything is imported, for its
+modules must not shadow the standard library while the runtime is imported. (The option -P would do
+that too, but an interpreter too old for it fails before it can say so.)
 """
 
 BOOTSTRAP = """\
 import sys
+if sys.version_info < (3, 11):
+    sys.exit("%s is Python %d.%d; pyfpm needs 3.11 or later" % (sys.executable, *sys.version_info[:2]))
+if sys.path[:1] == [""]:
+    del sys.path[0]
 from importlib.util import module_from_spec, spec_from_file_location
 home = "/proc/self/fd/5"
 spec = spec_from_file_location("pyfpm", home + "/__init__.py", submodule_search_locations=[home])

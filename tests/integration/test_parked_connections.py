@@ -1,0 +1,268 @@
+"""Kept connections never pin a worker: surplus, minder, drain and adoption (DESIGN 4)."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from harness.fcgi_client import FcgiClient, FcgiResponse, fetch
+from harness.machine import wait_until
+from harness.master import Pyfpm
+from harness.processes import process_fields
+
+POOL = """
+[pool:shop]
+app = torture:app
+listen = %(here)s/shop.sock
+"""
+STATIC_2 = POOL + "pm = static\npm.max_children = 2\n"
+ONDEMAND = POOL + "pm = ondemand\npm.max_children = 2\npm.process_idle_timeout = {idle}\n"
+
+
+def pid_of(response: FcgiResponse) -> int:
+    assert (response.status, response.complete) == (200, True), response
+    return int(response.body)
+
+
+def park_connections(service: Pyfpm, count: int) -> dict[int, list[FcgiClient]]:
+    """Open kept connections, each used once, by the pid of the worker that answered."""
+    parked: dict[int, list[FcgiClient]] = {}
+    for _ in range(count):
+        client = service.client("shop.sock")
+        parked.setdefault(pid_of(client.request("/pid", keep=True)), []).append(client)
+    return parked
+
+
+def park_at_both(service: Pyfpm, at_least: int) -> dict[int, list[FcgiClient]]:
+    """Park connections until both workers hold some: who is idle longest takes each."""
+    parked: dict[int, list[FcgiClient]] = {}
+    while len(parked) < 2 or min(map(len, parked.values())) < at_least:
+        # Two at a time: the first keeps its worker busy, so the second meets the other one.
+        first, second = service.client("shop.sock"), service.client("shop.sock")
+        sleeper = threading.Thread(
+            target=first.request, args=("/sleep?s=0.05",), kwargs={"keep": True}
+        )
+        sleeper.start()
+        parked.setdefault(pid_of(second.request("/pid", keep=True)), []).append(second)
+        sleeper.join()
+        parked.setdefault(pid_of(first.request("/pid", keep=True)), []).append(first)
+        assert sum(map(len, parked.values())) < 200, "one worker takes everything"
+    return parked
+
+
+def close_all(parked: dict[int, list[FcgiClient]]) -> None:
+    for clients in parked.values():
+        for client in clients:
+            client.close()
+
+
+def test_many_idle_kept_connections_leave_both_workers_free():
+    """64 idle kept connections at 2 workers do not keep the 65th client waiting."""
+    with Pyfpm(STATIC_2) as service:
+        parked = park_connections(service, 64)
+        status = service.pool_status("shop")
+        assert (status["idle processes"], status["parked connections"]) == (2, 64)
+        assert pid_of(fetch(service.address("shop.sock"), "/pid")) in service.worker_pids("shop")
+        for clients in parked.values():
+            for client in clients:
+                pid_of(client.request("/pid", keep=True))
+        close_all(parked)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.005, 0.01, 0.05, 0.3])
+def test_a_connection_parked_at_a_busy_worker_is_served_by_another(delay_s):
+    """Whenever in a long request it becomes readable, the idle worker answers it meanwhile."""
+    with Pyfpm(STATIC_2) as service:
+        parked = park_at_both(service, 2)
+        busy, (long, short, *_) = next(iter(parked.items()))
+        slow: list[FcgiResponse] = []
+        runner = threading.Thread(
+            target=lambda: slow.append(long.request("/sleep?s=1.5", keep=True))
+        )
+        runner.start()
+        time.sleep(delay_s)  # the interval under test
+        started_s = time.monotonic()
+        served_by = pid_of(short.request("/pid", keep=True))
+        took_s = time.monotonic() - started_s
+        if delay_s:  # with no delay the short one may come first
+            assert served_by != busy
+        assert took_s < 1.0, "it waited for the long request"
+        assert not slow or served_by != busy
+        runner.join()
+        assert slow[0].status == 200
+        close_all(parked)
+
+
+def test_without_the_minder_a_parked_connection_waits_for_its_worker():
+    """`pm.minder = no` does what it says: the worker keeps its connections to itself."""
+    with Pyfpm(STATIC_2 + "pm.minder = no\n") as service:
+        parked = park_at_both(service, 2)
+        busy, (long, short, *_) = next(iter(parked.items()))
+        runner = threading.Thread(
+            target=long.request, args=("/sleep?s=0.5",), kwargs={"keep": True}
+        )
+        runner.start()
+        time.sleep(0.1)
+        assert pid_of(short.request("/pid", keep=True)) == busy
+        runner.join()
+        close_all(parked)
+
+
+def test_a_draining_worker_hands_its_parked_connections_over():
+    """TERM to a worker: its kept connections live on at another one."""
+    with Pyfpm(STATIC_2) as service:
+        parked = park_at_both(service, 3)
+        leaving = next(iter(parked))
+        mark = service.log.mark()
+        os.kill(leaving, signal.SIGTERM)
+        service.log.wait_for(rf"child {leaving} exited with code 0", since=mark)
+        for client in parked[leaving]:
+            assert pid_of(client.request("/pid", keep=True)) != leaving
+        close_all(parked)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_posts_on_kept_connections_survive_workers_that_drain(seed):
+    """Workers are drained again and again under kept POSTs: not one of them fails."""
+    chance = random.Random(seed)
+    pool = POOL + "pm = static\npm.max_children = 3\n"
+    with Pyfpm(pool) as service:
+        failures: list[object] = []
+        done = threading.Event()
+        counts = [0, 0, 0, 0]
+
+        def post(number: int) -> None:
+            with service.client("shop.sock") as client:
+                while not done.is_set():
+                    body = b"x" * counts[number]
+                    response = client.request("/echo", method="POST", body=body, keep=True)
+                    if not response.complete or response.status != 200 or response.body != body:
+                        failures.append(response)
+                        return
+                    counts[number] += 1
+
+        posters = [threading.Thread(target=post, args=(number,)) for number in range(4)]
+        for poster in posters:
+            poster.start()
+        for _ in range(15):
+            mark = service.log.mark()
+            victim = chance.choice(service.worker_pids("shop"))
+            os.kill(victim, signal.SIGTERM)
+            service.log.wait_for(rf"child {victim} exited with code 0", since=mark)
+            time.sleep(chance.uniform(0, 0.05))
+        done.set()
+        for poster in posters:
+            poster.join()
+        assert not failures
+        assert min(counts) > 50
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_ondemand_pool_goes_to_zero_and_back_under_kept_posts(seed):
+    """POSTs sent around the moment at which the last worker leaves are all answered."""
+    chance = random.Random(seed)
+    with Pyfpm(ONDEMAND.format(idle="200ms")) as service:
+        clients = [service.client("shop.sock"), service.client("shop.sock")]
+        pids = set()
+        for _ in range(25):
+            for client in clients:
+                response = client.request("/echo", method="POST", body=b"abc", keep=True)
+                assert (response.status, response.body) == (200, b"abc")
+                pids.add(pid_of(client.request("/pid", keep=True)))
+            # Around the idle timeout, where retiring, adopting and sending meet.
+            time.sleep(chance.uniform(0.15, 0.3))
+        assert len(pids) > 3, "the pool never went to zero"
+        for client in clients:
+            client.close()
+
+
+def test_more_parked_connections_than_the_channel_holds_outlive_the_last_worker():
+    """400 kept connections of a pool that went to zero are all still usable afterwards."""
+    with Pyfpm(ONDEMAND.format(idle="300ms")) as service:
+        parked = park_connections(service, 400)
+        wait_until(lambda: service.pool_status("shop")["total processes"] == 0)
+        assert service.pool_status("shop")["parked connections"] == 400
+        for clients in parked.values():
+            for client in clients:
+                pid_of(client.request("/pid", keep=True))
+        close_all(parked)
+
+
+def test_connections_that_the_web_server_closed_call_no_worker():
+    """Adopted connections that end are closed by the master, without spawning anybody."""
+    with Pyfpm(ONDEMAND.format(idle="200ms")) as service:
+        parked = park_connections(service, 10)
+        wait_until(lambda: service.pool_status("shop")["total processes"] == 0)
+        mark = service.log.mark()
+        close_all(parked)
+        wait_until(lambda: service.pool_status("shop")["parked connections"] == 0)
+        assert not service.log.find("started", since=mark)
+        assert service.pool_status("shop")["total processes"] == 0
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_worker_woken_and_killed_before_it_accepts_leaves_no_client_waiting(attempt):
+    """The wake-up that died with a worker is made up for (DESIGN 3, rule c).
+
+    Both workers sleep in epoll and are stopped there; a connection wakes one of them. Killing
+    them in turn hits the woken one in half of the attempts, whichever the kernel chose.
+    """
+    pool = POOL + "pm = ondemand\npm.max_children = 2\npm.process_idle_timeout = 60s\n"
+    with Pyfpm(pool) as service:
+        address = service.address("shop.sock")
+        sleepers = [threading.Thread(target=fetch, args=(address, "/sleep?s=0.3")) for _ in "ab"]
+        for sleeper in sleepers:
+            sleeper.start()
+        for sleeper in sleepers:
+            sleeper.join()
+        workers = service.worker_pids("shop")
+        assert len(workers) == 2
+        wait_until(lambda: service.pool_status("shop")["idle processes"] == 2)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: all(process_fields(pid)["State"].startswith("T") for pid in workers))
+        victim, survivor = workers if attempt % 2 else reversed(workers)
+        with service.client("shop.sock") as client:
+            client.socket.settimeout(5)
+            if attempt > 1:
+                time.sleep(0.1)
+            os.kill(victim, signal.SIGKILL)
+            os.kill(survivor, signal.SIGCONT)
+            assert pid_of(client.request("/pid")) != victim
+
+
+def test_a_worker_with_all_its_connections_open_accepts_no_more_until_one_closes():
+    """`pm.max_connections` bounds a worker, and the next connection waits in the backlog."""
+    pool = POOL + "pm = static\npm.max_children = 1\npm.max_connections = 3\n"
+    with Pyfpm(pool) as service:
+        parked = park_connections(service, 3)
+        waiting = service.client("shop.sock")
+        waiting.send(b"")
+        wait_until(lambda: service.pool_status("shop")["listen queue"] == 1)
+        clients = next(iter(parked.values()))
+        clients.pop().close()
+        pid_of(waiting.request("/pid", keep=True))
+        waiting.close()
+        close_all(parked)
+
+
+def test_a_child_that_the_application_forks_holds_no_connection_open():
+    """The client sees the end of its connection although a child of the worker lives on."""
+    pool = STATIC_2.replace("torture:app", "forker:app")
+    with Pyfpm(pool, files={"forker.py": FORKER}) as service, service.client("shop.sock") as client:
+        assert client.request("/").status == 200
+        assert client.is_closed_by_peer(timeout_s=2)
+
+
+FORKER = """
+import os, time
+
+def app(environ, start_response):
+    if os.fork() == 0:
+        time.sleep(4)
+        os._exit(0)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"forked"]
+"""
