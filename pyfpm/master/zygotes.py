@@ -175,4 +175,6 @@ class ZygoteKeeper:
         if self.zygote is not None and self.zygote.link is not None:
             self._returned = True
             self._log.debug("zygote_returned", "no workers for a while: the zygote is given back")
+            self.zygote.ready = False
+            self.zygote.failed = True  # a request may come before its end, which is no news then
             self.zygote.link.close()  # it ends with its master's end of the socket

@@ -7,6 +7,7 @@ and threads, which are simply missing in the child together with whatever lock t
 
 import os
 import socket
+import stat
 import threading
 
 # Native thread pools that restart themselves after a fork, by the name of their library in
@@ -51,11 +52,9 @@ def _connected_sockets(own_descriptors: frozenset[int]) -> str:
 def _peer_of(descriptor: int) -> str | None:
     """The peer's address as text, or None where the descriptor is not a connected socket."""
     try:
-        duplicate = os.dup(descriptor)
-    except OSError:
-        return None
-    try:
-        with socket.socket(fileno=duplicate) as candidate:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        with socket.socket(fileno=os.dup(descriptor)) as candidate:
             peer = candidate.getpeername()
     except OSError:
         return None

@@ -53,7 +53,7 @@ def run_worker(
     except BaseException:  # noqa: BLE001 - the worker's boundary: a traceback and an exit code
         traceback.print_exc()
     finally:
-        _leave(code)
+        leave(code)
 
 
 class _Worker:
@@ -161,8 +161,10 @@ def _tie_to_master(master_pid: int) -> bool:
     return os.getppid() == master_pid
 
 
-def _leave(code: int) -> NoReturn:
-    """End without running the frames of the zygote that this process was forked from."""
+def leave(code: int) -> NoReturn:
+    """End a worker or zygote: exit handlers run, but nobody waits for threads that import or
+    requests have started, and no frame of the zygote below a worker runs on.
+    """
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would run, without waiting for threads
         sys.stdout.flush()

@@ -5,7 +5,6 @@ applied before the exec. It talks to the master on one control socket and ends w
 master is trusted here; what the zygote says is not trusted there.
 """
 
-import contextlib
 import gc
 import os
 import signal
@@ -36,7 +35,7 @@ from pyfpm.messages import (
 from pyfpm.messages.boot import decode_boot_document
 from pyfpm.runtime.application import Application, load_application
 from pyfpm.runtime.preload import find_fork_hazard
-from pyfpm.runtime.worker import EXIT_BOOT_FAILED, run_worker
+from pyfpm.runtime.worker import EXIT_BOOT_FAILED, leave, run_worker
 
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PID = struct.Struct("=i")
@@ -55,7 +54,10 @@ def main() -> NoReturn:
         sys.exit(0)
     set_title(f"pyfpm: pool {document.pool} zygote")
     zygote = Zygote(document, control)
-    sys.exit(zygote.run(started_s))
+    code = zygote.run(started_s)
+    # sys.exit would wait for the threads of the import, which may never end.
+    control.close()
+    leave(code)
 
 
 class Zygote:
@@ -65,11 +67,11 @@ class Zygote:
         self._document = document
         self._control = control
         last = InheritedDescriptor.LISTENERS + len(document.listeners)
-        self._own = frozenset(range(last))
+        # The boot document is closed: what the import opens first gets its number.
+        self._own = frozenset(range(last)) - {InheritedDescriptor.BOOT_DOCUMENT}
         for descriptor in self._own:
             if descriptor > 2:
-                with contextlib.suppress(OSError):  # the boot document is closed already
-                    os.set_inheritable(descriptor, False)
+                os.set_inheritable(descriptor, False)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text files here
 

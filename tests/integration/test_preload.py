@@ -95,7 +95,7 @@ def test_preload_off_imports_in_every_worker():
 def test_import_that_starts_a_thread_moves_into_the_workers(daemon, pm):
     """A thread would be missing after the fork: workers import for themselves, and it runs."""
     with started(THREADED % daemon, pm=pm) as fpm:
-        fpm.log.wait_for(r"\[pool a\] preload = auto goes without: .* threads: ticker")
+        fpm.log.wait_for(r"\[pool a\] workers will import the application themselves: .* threads: ticker")
         first = ask(fpm)
         assert first["imported_by"] == first["pid"]
         assert "ticker" in first["threads"]
