@@ -10,6 +10,7 @@ uWSGI comes from PyPI into build/bench-venv; building it takes a C compiler and 
 
 import argparse
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 import psutil
 from report import REPOSITORY, need, print_table, read_machine_facts, write_results
 
+sys.path.insert(0, str(REPOSITORY))
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from harness.machine import EXAMPLES, IS_ROOT, POOL_USER
@@ -134,7 +136,12 @@ def main() -> None:
     facts = read_machine_facts()
     rounds: dict[str, list[dict[str, float]]] = {"pyfpm": [], "uwsgi": []}
     with Pyfpm(POOL) as fpm:
-        uwsgi_socket = fpm.folder / "uwsgi.sock"
+        # uWSGI binds its socket when it has changed its user already.
+        uwsgi_folder = fpm.folder / "uwsgi"
+        uwsgi_folder.mkdir()
+        if IS_ROOT:
+            shutil.chown(uwsgi_folder, POOL_USER)
+        uwsgi_socket = uwsgi_folder / "uwsgi.sock"
         site = SITE.format(pyfpm=fpm.folder / "pyfpm.sock", uwsgi=uwsgi_socket)
         with running_uwsgi(uwsgi_program, uwsgi_socket) as uwsgi, Nginx(site) as nginx:
             pids = {"pyfpm": fpm.process.pid, "uwsgi": uwsgi.pid}
@@ -146,7 +153,7 @@ def main() -> None:
                     measured.append(measure(peer, pids[peer], nginx.url, arguments.seconds))
                     print(f"round {number + 1} {peer}: {measured[-1]['rate']:,.0f} requests/s")
         uwsgi_socket.unlink(missing_ok=True)
-        handed_off = fpm.status("hello").get("handed off connections", 0)
+        handed_off = fpm.status("hello")["handed off connections"]
     report(facts, rounds, handed_off)
 
 

@@ -15,6 +15,7 @@ import time
 
 from report import REPOSITORY, print_table, read_machine_facts, write_results
 
+sys.path.insert(0, str(REPOSITORY))
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from harness.fcgi_client import FcgiClient
@@ -84,7 +85,7 @@ def main() -> None:
                 rate = measure(address, kept=way == "kept", seconds=arguments.seconds, seed=number)
                 measured.append(rate)
                 print(f"round {number + 1} {way}: {rate:,.0f} requests/s")
-        handed_off = fpm.status("mixed").get("handed off connections", 0)
+        handed_off = fpm.status("mixed")["handed off connections"]
     medians = {way: statistics.median(measured) for way, measured in rates.items()}
     rows = [
         [way, f"{rate:,.0f}", f"{rate / medians['closed']:.3f}"] for way, rate in medians.items()

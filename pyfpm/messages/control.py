@@ -11,7 +11,12 @@ from dataclasses import asdict, dataclass, fields
 from pyfpm.errors import ProtocolError
 
 MAX_MESSAGE_BYTES = 65536
-_MAX_TEXT = 32768
+# Of all texts of a message together. JSON writes a control character in six bytes, so this stays
+# below MAX_MESSAGE_BYTES whatever the characters are.
+_MOST_CHARACTERS = 8192
+# Larger than any pid, slot, count or duration in seconds, and small enough for whatever the
+# receiver computes with it: a hostile 1e300 or NaN would raise far from here.
+_MOST_NUMBER = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,11 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode_message(message: Message) -> bytes:
     """One datagram; texts are cut in the middle so that it stays below MAX_MESSAGE_BYTES."""
-    values = {name: _cut(value) for name, value in asdict(message).items()}
+    values = asdict(message)
+    texts = sum(isinstance(value, str) for value in values.values())
+    if texts:
+        most = _MOST_CHARACTERS // texts
+        values = {name: _cut(value, most) for name, value in values.items()}
     data = json.dumps({"kind": type(message).__name__, **values}, ensure_ascii=False)
     return data.encode("utf-8", "replace")
 
@@ -153,13 +162,25 @@ def decode_message(data: bytes) -> Message:
 
 
 def _is_of(value: object, declared: object) -> bool:
-    if declared is float and type(value) is int:
-        return True
-    return type(value) is declared
+    # Exact types: a bool is an int to isinstance.
+    if type(value) is not declared and not (declared is float and type(value) is int):
+        return False
+    if isinstance(value, (int, float)):
+        return 0 <= value < _MOST_NUMBER  # false for NaN too
+    return not isinstance(value, str) or _is_unicode(value)
 
 
-def _cut(value: object) -> object:
-    if isinstance(value, str) and len(value) > _MAX_TEXT // 4:
-        half = _MAX_TEXT // 8
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8; JSON can smuggle half of a surrogate pair in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(value: object, most: int) -> object:
+    if isinstance(value, str) and len(value) > most:
+        half = most // 2
         return f"{value[:half]}\n… {len(value) - 2 * half} characters left out …\n{value[-half:]}"
     return value

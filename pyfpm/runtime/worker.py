@@ -35,7 +35,7 @@ from pyfpm.runtime.pages import make_pages
 from pyfpm.runtime.places import Places
 from pyfpm.runtime.shared import SharedMemory
 from pyfpm.runtime.wsgi import environ_template
-from pyfpm.scoreboard import SlotWriter
+from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
 
 EXIT_BOOT_FAILED = 70
@@ -93,8 +93,12 @@ class _Worker:
             return EXIT_BOOT_FAILED
         engine = self._engine = self._make_engine(application, shared, slot)
         os.register_at_fork(after_in_child=engine.close_in_child)
-        boot_ns = time.monotonic_ns() - self._started_ns
+        now_ns = time.monotonic_ns()
+        boot_ns = now_ns - self._started_ns
         slot.words[Word.BOOT_NS] = boot_ns
+        # Idle before Ready: the master looks at the slot as soon as it hears of us, and would take
+        # a ready worker that is not idle for a busy one, and spawn another.
+        slot.enter(Stage.IDLE.code, now_ns)
         self._control.send(encode_message(Ready(boot_ns / 1e9, preloaded, "")))
         if self._drain_reason:
             engine.ask_to_drain(self._drain_reason)

@@ -75,12 +75,15 @@ class NoticeWriter:
         updated = replace(self.current, **changes)  # type: ignore[arg-type]  # names and types as there
         if updated == self.current:
             return
+        # Everything that may fail is done before the page is touched: a failure in between would
+        # leave the sequence odd, and every reader would try in vain from then on.
+        words = _WORDS.pack(*(getattr(updated, name) for name in _WORD_NAMES))
+        texts = [getattr(updated, name).encode("utf-8", "replace") for name in _TEXTS]
         self.current = updated
         self._sequence[0] += 1
-        _WORDS.pack_into(self._page, 8, *(getattr(updated, name) for name in _WORD_NAMES))
-        for index, (name, (start, room)) in enumerate(_TEXTS.items()):
-            text: str = getattr(updated, name)
-            put_text(self._page, _TEXT_LENGTHS_AT + 2 * index, start, room, text.encode())
+        self._page[8 : 8 + len(words)] = words
+        for index, (start, room) in enumerate(_TEXTS.values()):
+            put_text(self._page, _TEXT_LENGTHS_AT + 2 * index, start, room, texts[index])
         self._sequence[0] += 1
 
 

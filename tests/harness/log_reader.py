@@ -1,5 +1,6 @@
 """Reading what a process writes, line by line, while it runs."""
 
+import os
 import re
 import threading
 import time
@@ -29,6 +30,11 @@ class LogReader:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def show(self, title: str) -> None:
+        """Print the log for pytest, which shows it when a test fails; benchmarks stay quiet."""
+        if "PYTEST_CURRENT_TEST" in os.environ:
+            print(f"--- {title} ---\n{self.text()}")
 
     def mark(self) -> int:
         """Return the place where the log ends now, for `wait_for(…, since=mark)`."""

@@ -123,7 +123,7 @@ class Pyfpm:
                 self._assert_nothing_left()
         finally:
             self._end_everything()
-            print(f"--- log of the master ---\n{self.log.text()}")
+            self.log.show("log of the master")
             self._stack.close()
 
     def _write(self) -> None:

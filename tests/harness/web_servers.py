@@ -93,7 +93,7 @@ class WebServer:
     ) -> None:
         try:
             self._stop()
-            print(f"--- log of {self.binary} ---\n{self.log.text()}")
+            self.log.show(f"log of {self.binary}")
         finally:
             self._stack.close()
 

@@ -322,13 +322,18 @@ def test_pool_that_does_not_listen_yet_is_a_503(folder):
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes user")
 def test_front_end_of_root_is_an_unprivileged_process(folder):
     """All four uids are nobody's, no groups are left, and no exec can gain privileges."""
-    with running_front(f"{folder}/pool.sock") as (address, front):
-        connection = http.client.HTTPConnection(*address, timeout=10)
-        connection.request("GET", "/")  # answered: the process is past its preparations
-        connection.getresponse().read()
-        connection.close()
-        with open(f"/proc/{front.pid}/status") as status:
-            facts = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+    groups = os.getgroups()
+    os.setgroups([4, 24])  # something to give up
+    try:
+        with running_front(f"{folder}/pool.sock") as (address, front):
+            connection = http.client.HTTPConnection(*address, timeout=10)
+            connection.request("GET", "/")  # answered: the process is past its preparations
+            connection.getresponse().read()
+            connection.close()
+            with open(f"/proc/{front.pid}/status") as status:
+                facts = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+    finally:
+        os.setgroups(groups)
     nobody = find_front_user()
     assert facts["Uid"].split() == [str(nobody.uid)] * 4
     assert facts["Gid"].split() == [str(nobody.gid)] * 4
@@ -341,23 +346,30 @@ def test_front_end_ends_with_its_parent(folder):
     read_end, write_end = os.pipe()
     parent = os.fork()
     if parent == 0:
-        sock = bind_http("127.0.0.1", 0)
-        front = start_front(
-            sock, UnixAddress(f"{folder}/x"), app="hello:app", user=find_front_user(), workers=1
-        )
-        os.write(write_end, f"{front.pid} {front.url}".encode())
-        signal.pause()
-    pid, url = os.read(read_end, 100).decode().split()
-    connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
-    connection.request("GET", "/")
-    assert connection.getresponse().status == 503
-    pidfd = os.pidfd_open(int(pid))
-    os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
-    assert select.select([pidfd], [], [], 10)[0]
-    os.close(pidfd)
-    os.close(read_end)
+        try:
+            sock = bind_http("127.0.0.1", 0)
+            front = start_front(
+                sock, UnixAddress(f"{folder}/x"), app="hello:app", user=find_front_user(), workers=1
+            )
+            os.write(write_end, f"{front.pid} {front.url}".encode())
+            signal.pause()
+        finally:
+            os._exit(1)
     os.close(write_end)
+    pid, url = os.read(read_end, 100).decode().split()
+    os.close(read_end)
+    pidfd = os.pidfd_open(int(pid))
+    try:
+        connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 503
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        assert select.select([pidfd], [], [], 10)[0]
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
 
 
 def test_http_address_in_use_is_an_error_at_once():
