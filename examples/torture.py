@@ -306,9 +306,9 @@ def text(environ, start_response, query):
 
 @route("/short")
 def short(environ, start_response, query):
-    """Fewer bytes than announced."""
+    """Fewer bytes than announced, in as many pieces as asked for."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "100")])
-    return [b"only these"]
+    return [b"only these"] * int(query.get("n", 1))
 
 
 @route("/long")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pyfpm.config import Config, PoolOptions, load_config
+from pyfpm.config import Config, PoolOptions, find_control_path, load_config
 from pyfpm.control import ControlClient, ExitCode, default_path
 from pyfpm.errors import ControlError
 
@@ -56,6 +56,8 @@ class Invocation:
 
     def control_client(self) -> ControlClient:
         """A client of the master that runs this configuration, or the default one without any."""
-        if self.find_config() is None:
+        path = self.find_config()
+        is_root = os.geteuid() == 0
+        if path is None:
             return ControlClient(default_path(self.environ, os.geteuid()))
-        return ControlClient(self.load_config(check_system=False).main.control)
+        return ControlClient(find_control_path(path, self.environ, is_root=is_root))

@@ -15,7 +15,7 @@ from pyfpm.config.addresses import (
     parse_address,
 )
 from pyfpm.config.dump import render_dump
-from pyfpm.config.loading import Config, load_config, load_text
+from pyfpm.config.loading import Config, find_control_path, load_config, load_text
 from pyfpm.config.options import (
     MAIN,
     POOL,
@@ -53,6 +53,7 @@ __all__ = [
     "Scope",
     "TcpAddress",
     "UnixAddress",
+    "find_control_path",
     "find_option",
     "format_address",
     "load_config",

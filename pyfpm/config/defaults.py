@@ -7,12 +7,13 @@ from typing import Any
 
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
+from pyfpm.control import default_path
 
 
 def fill_main(draft: Draft, environ: Mapping[str, str], *, is_root: bool) -> MainOptions:
     """The options of `[pyfpm]` from its values and the defaults."""
     values = _with_plain_defaults(draft)
-    values["control"] = values["control"] or _control(environ, is_root=is_root)
+    values["control"] = values["control"] or default_path(environ, 0 if is_root else os.geteuid())
     return MainOptions(**values)
 
 
@@ -44,15 +45,6 @@ def _with_plain_defaults(draft: Draft) -> dict[str, Any]:
             value = draft.values.get(option.name)
             values[field] = option.default_value if value is None else value
     return values
-
-
-def _control(environ: Mapping[str, str], *, is_root: bool) -> str:
-    if is_root:
-        return "/run/pyfpm/control.sock"
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    # A relative value is to be ignored, says the XDG Base Directory Specification.
-    folder = f"{runtime}/pyfpm" if runtime.startswith("/") else f"/tmp/pyfpm-{os.getuid()}"  # noqa: S108  (the control server makes it 0700 and checks its owner)
-    return f"{folder}/control.sock"
 
 
 def _fill_manager(values: dict[str, Any], cores: int) -> None:

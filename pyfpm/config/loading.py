@@ -83,6 +83,22 @@ def load_config(
     )
 
 
+def find_control_path(path: str, environ: Mapping[str, str], *, is_root: bool) -> str:
+    """Where the master of this configuration answers, as far as the files can be understood.
+
+    For clients: a running master is to be asked also while somebody edits its files. Problems
+    count only where they concern `control` itself; ConfigError then.
+    """
+    sources = read_sources(path, environ, None)
+    main_draft, _ = draft_sections(path, sources.sections, sources.problems)
+    wrong, _ = validate_draft(main_draft, environ)
+    unreadable = [problem for problem in sources.problems if problem.line is None]
+    concerned = [problem for problem in wrong if problem.key == "control"]
+    if concerned or (unreadable and "control" not in main_draft.values):
+        raise ConfigError([*unreadable, *concerned])
+    return fill_main(main_draft, environ, is_root=is_root).control
+
+
 def load_text(
     text: str,
     path: str,

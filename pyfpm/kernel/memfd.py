@@ -23,6 +23,11 @@ def create_sealed(name: str, size: int) -> int:
     return descriptor
 
 
+def seal_seals(descriptor: int) -> None:
+    """No seal can be added any more; sealed against writing, no later process could map it."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+
+
 def seal_future_write(descriptor: int) -> None:
     """Mappings that exist keep their write access; no new writable one can be made."""
     seals = _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL

@@ -5,6 +5,7 @@ links are not followed, and a folder that somebody other than root or the master
 write is refused: its owner could swap the file for another between two openings.
 """
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -75,14 +76,23 @@ class _LogFile(logging.StreamHandler[TextIO]):
     def reopen(self) -> None:
         """Switch over; the old file stays in use if the new one cannot be opened."""
         fresh = _open(self._path)
-        old = self.setStream(fresh)
-        if old is not None:
-            old.close()
+        self.acquire()
+        try:
+            old, self.stream = self.stream, fresh
+        finally:
+            self.release()
+        _close(old)
 
     def close(self) -> None:
         """Close the file."""
         super().close()
-        self.stream.close()
+        _close(self.stream)
+
+
+def _close(stream: TextIO) -> None:
+    """Close a log that may still hold a line which a full disk refused; that line is lost."""
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def _open(path: str) -> TextIO:

@@ -14,6 +14,8 @@ from pyfpm.logs.levels import name_of
 
 # C0 controls but tab, DEL, and the C1 range: terminals act on them.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+# JSON itself escapes C0 alone. U+2028 and U+2029 end a line for some readers of JSON lines.
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029)}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -67,7 +69,7 @@ class JsonFormatter(logging.Formatter):
         }
         fields = getattr(record, "fields", {})
         values.update((name, value) for name, value in fields.items() if name not in values)
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return json.dumps(values, ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
 
 
 def _message_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyfpm
 from pyfpm.control import Command
 from pyfpm.errors import ControlError
+from pyfpm.kernel.clock import local_zone
 from pyfpm.observe import render_table, render_text, status_to_dict
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class _Commands:
             case "table":
                 answer["text"] = render_table(statuses, full=full)
             case "text":
-                answer["text"] = "\n".join(render_text(status, full=full) for status in statuses)
+                answer["text"] = "\n".join(
+                    render_text(status, full=full, zone=local_zone()) for status in statuses
+                )
             case None | "json":
                 pass
             case other:

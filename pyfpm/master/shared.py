@@ -10,7 +10,7 @@ import time
 
 from pyfpm.config import PoolOptions
 from pyfpm.kernel.descriptors import unread_bytes
-from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write
+from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
 from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeWriter, SlotCopy
 
 _LEAST_SLOTS = 256
@@ -25,6 +25,7 @@ class PoolMemory:
         self.slots = max(_LEAST_SLOTS, _SLOTS_PER_CHILD * options.pm_max_children)
         size = self.slots * SLOT_BYTES
         self.board_fd = create_sealed(f"pyfpm-board-{options.name}", size)
+        seal_seals(self.board_fd)
         self.board = Board(map_shared(self.board_fd, size, writable=True))
         self.notice_fd = create_sealed(f"pyfpm-notice-{options.name}", NOTICE_BYTES)
         self.notice = NoticeWriter(map_shared(self.notice_fd, NOTICE_BYTES, writable=True))
@@ -77,8 +78,8 @@ class PoolMemory:
         )
 
     def copies(self) -> list[SlotCopy]:
-        """Copies of all slots in use."""
-        return [self.board.read(slot) for slot in range(self.slots_in_use)]
+        """Copies of the slots that workers were given; others may claim anything in the rest."""
+        return [self.board.read(slot) for slot in sorted(self._taken)]
 
     def close(self) -> None:
         """Close what the master holds; mappings go with the process."""

@@ -130,9 +130,9 @@ class WorkerKeeper:
                     self.look()
                 case LogLine(level, text):
                     self._say(worker, level, text)
-                case None:
-                    pass  # its death follows
                 case _:
+                    # It hung up or broke the rules. One that has ended takes no harm, and one that
+                    # lives on would never hear an order again.
                     self.processes.end(worker, signal.SIGKILL)
 
         return listen

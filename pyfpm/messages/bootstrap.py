@@ -13,7 +13,8 @@ that too, but an interpreter too old for it fails before it can say so.)
 BOOTSTRAP = """\
 import sys
 if sys.version_info < (3, 11):
-    sys.exit("%s is Python %d.%d; pyfpm needs 3.11 or later" % (sys.executable, *sys.version_info[:2]))
+    version = sys.executable, *sys.version_info[:2]
+    sys.exit("%s is Python %d.%d; pyfpm needs 3.11 or later" % version)
 if sys.path[:1] == [""]:
     del sys.path[0]
 from importlib.util import module_from_spec, spec_from_file_location

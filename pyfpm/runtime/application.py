@@ -24,7 +24,7 @@ def load_application(document: BootDocument) -> Application:
 
     The pool's directory goes first on sys.path, as it would for `python -m` there.
     """
-    if document.directory not in sys.path:
+    if sys.path[:1] != [document.directory]:  # further down it would not win
         sys.path.insert(0, document.directory)
     where = f"{document.app_origin}: app = {document.app_module}:{document.app_attribute}"
     try:

@@ -69,6 +69,7 @@ class Engine:
         self._serving: Connection | None = None
         self._drain_asked = ""
         self._draining = False
+        self._is_child = False
         self._gives_away = True  # what a drain does with idle kept connections
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._minder = Minder(self, places.parked, hand_over) if use_minder else None
@@ -325,7 +326,13 @@ class Engine:
         return not len(self._places)
 
     def close_in_child(self) -> None:
-        """In a child that the application forked: let go of what belongs to the worker."""
+        """In a child that the application forked: let go of what belongs to the worker.
+
+        Once: in a grandchild the same numbers may be descriptors of the application's own.
+        """
+        if self._is_child:
+            return
+        self._is_child = True
         self._epoll.close()
         self._orders.close()
         os.close(self._wake)

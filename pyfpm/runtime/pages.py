@@ -1,8 +1,8 @@
 """The pages that a worker answers by itself: `pm.status_path` and `ping.path`."""
 
 import time
-from datetime import UTC, datetime, tzinfo
 
+from pyfpm.kernel.clock import local_zone
 from pyfpm.messages import BootDocument
 from pyfpm.observe import Page, PoolStatus, answer_ping, answer_status, summarise
 from pyfpm.runtime.exchange import PageMaker
@@ -25,7 +25,7 @@ class _StatusPage:
         self._notice = notice
 
     def answer(self, query: str, method: str) -> Page:
-        return answer_status(query, self._summarise, method=method, zone=_local_zone())
+        return answer_status(query, self._summarise, method=method, zone=local_zone())
 
     def _summarise(self) -> PoolStatus:
         notice = read_notice(self._notice)
@@ -41,7 +41,3 @@ class _PingPage:
     def answer(self, query: str, method: str) -> Page:
         del query
         return answer_ping(self._text, method=method)
-
-
-def _local_zone() -> tzinfo:
-    return datetime.now(UTC).astimezone().tzinfo or UTC

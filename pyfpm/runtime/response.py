@@ -11,7 +11,7 @@ from types import TracebackType
 from pyfpm.cgi import BodyLength, ResponseHead, format_head, simple_response
 from pyfpm.errors import ResponseError
 from pyfpm.fastcgi import encode_end, encode_response, encode_stdout
-from pyfpm.runtime.peer import Part, write_all, write_parts
+from pyfpm.runtime.peer import Part, PeerGoneError, write_all, write_parts
 
 _ONE_WRITE_BYTES = 65000  # a head and body up to here leave in one copy and one write
 
@@ -22,6 +22,7 @@ class Response:
     """Writes one response to `fd`. Methods raise PeerGoneError when nobody listens any more."""
 
     __slots__ = (
+        "_broken",
         "_fd",
         "_head",
         "_length",
@@ -39,6 +40,7 @@ class Response:
         self._timeout_s = timeout_s
         self._head: ResponseHead | None = None
         self._length = BodyLength(None)
+        self._broken = False
         self.begun = False
         self.ended = False
 
@@ -83,7 +85,21 @@ class Response:
             self.begun = True
             parts += encode_stdout(self._request_id, head.data)
         parts += encode_stdout(self._request_id, data)
-        write_parts(self._fd, parts, self._timeout_s)
+        self._send(parts)
+
+    def _send(self, parts: list[Part]) -> None:
+        """Write, unless a write has failed before.
+
+        An application may catch the failure of `write` and go on. A record was cut short then,
+        and the web server would read whatever follows as the rest of it.
+        """
+        if self._broken:
+            raise PeerGoneError("an earlier write broke off")
+        try:
+            write_parts(self._fd, parts, self._timeout_s)
+        except PeerGoneError:
+            self._broken = True
+            raise
 
     def finish(self, body: bytes = b"") -> None:
         """Send the rest of the body and END_REQUEST.
@@ -99,7 +115,7 @@ class Response:
         if self.begun:
             parts = encode_stdout(self._request_id, body) if body else []
             parts.append(encode_end(self._request_id))
-            write_parts(self._fd, parts, self._timeout_s)
+            self._send(parts)
             self.ended = True
             return
         data = head.data

@@ -166,8 +166,10 @@ def _tie_to_master(master_pid: int) -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """End a worker or zygote: exit handlers run, but nobody waits for threads that import or
-    requests have started, and no frame of the zygote below a worker runs on.
+    """End a worker or zygote.
+
+    Exit handlers run, but nobody waits for threads that import or requests have started, and no
+    frame of the zygote below a worker runs on.
     """
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would run, without waiting for threads

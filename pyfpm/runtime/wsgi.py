@@ -25,7 +25,9 @@ class FileWrapper:
             self.close: Callable[[], None] = file.close
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.file.read(self.block_size), b"")
+        # Not until b"": a file opened as text ends with "", which would go on for ever.
+        while data := self.file.read(self.block_size):
+            yield data
 
 
 def environ_template() -> dict[str, object]:

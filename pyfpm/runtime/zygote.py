@@ -5,6 +5,7 @@ applied before the exec. It talks to the master on one control socket and ends w
 master is trusted here; what the zygote says is not trusted there.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -123,6 +124,7 @@ class Zygote:
             os.close(writer)
             return
         if middle == 0:
+            os.close(reader)
             self._be_middle(spawn, descriptors, application, writer)
         os.close(writer)
         os.waitpid(middle, 0)
@@ -161,4 +163,6 @@ class Zygote:
         run_worker(self._document, spawn, socket.socket(fileno=control), application)
 
     def _tell(self, message: Message) -> None:
-        self._control.send(encode_message(message))
+        # A master that hung up in between shows itself at the next receive.
+        with contextlib.suppress(ConnectionError):
+            self._control.send(encode_message(message))

@@ -35,7 +35,12 @@ FLOOR_OF = {
     "cli": 6,
 }
 # The only imports within a floor.
-SIDEWAYS = {("cgi", "fastcgi"), ("policy", "scoreboard"), ("observe", "scoreboard")}
+SIDEWAYS = {
+    ("cgi", "fastcgi"),
+    ("policy", "scoreboard"),
+    ("observe", "scoreboard"),
+    ("config", "control"),  # the default of the option `control`
+}
 # The master and the front end start the runtime through the boot document, never by importing it.
 FORBIDDEN = {("master", "runtime"), ("front", "runtime"), ("dashboard", "runtime")}
 # Floors 0 to 3 run inside other people's interpreters.

@@ -12,6 +12,7 @@ from pyfpm.config import (
     Preload,
     TcpAddress,
     UnixAddress,
+    find_control_path,
     load_config,
     load_text,
 )
@@ -535,3 +536,24 @@ def test_settings_without_effect_are_noticed():
             " listen; for a Unix socket set listen.group and listen.mode"
         ),
     ]
+
+
+def test_a_file_with_mistakes_still_says_where_its_master_answers(tmp_path):
+    """While somebody edits a pool, `status` and `stop` still find the running master."""
+    path = tmp_path / "pyfpm.conf"
+    path.write_text("[pyfpm]\ncontrol = here.sock\nunknown = 1\n[pool:a]\napp = broken\njunk\n")
+    assert find_control_path(str(path), {}, is_root=True) == str(tmp_path / "here.sock")
+
+
+def test_a_mistake_in_control_itself_is_reported(tmp_path):
+    """Where the master answers cannot be guessed from a value that says nothing."""
+    path = tmp_path / "pyfpm.conf"
+    path.write_text("[pyfpm]\ncontrol = %(ENV_NOT_SET)s/here.sock\n")
+    with pytest.raises(ConfigError, match=r"pyfpm.conf:2: \[pyfpm\] control"):
+        find_control_path(str(path), {}, is_root=True)
+
+
+def test_a_file_that_cannot_be_read_is_reported(tmp_path):
+    """No file, no answer."""
+    with pytest.raises(ConfigError):
+        find_control_path(str(tmp_path / "nowhere.conf"), {}, is_root=True)

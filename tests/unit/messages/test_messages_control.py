@@ -1,5 +1,6 @@
 """Messages on the control sockets: inverse, bounded, and nothing else gets through."""
 
+import contextlib
 import json
 from dataclasses import fields
 
@@ -79,10 +80,8 @@ def test_half_surrogates_from_an_application_are_sent_as_question_marks():
 @given(data=st.binary(max_size=200))
 def test_garbage_raises_protocol_error_only(data):
     """The master treats every byte as hostile."""
-    try:
+    with contextlib.suppress(ProtocolError):
         decode_message(data)
-    except ProtocolError:
-        pass
 
 
 json_values = st.recursive(
@@ -94,10 +93,10 @@ json_values = st.recursive(
 
 @given(kind=st.sampled_from([*_KINDS, "Message", "", None, 1, [], {}]), data=st.data())
 def test_json_of_the_wrong_shape_raises_protocol_error_only(kind, data):
-    """Right names with wrong values, wrong names, nested values: refused or valid, never a crash."""
+    """Right names with wrong values, wrong names, nested values: refused, never a crash."""
     names = [field.name for field in fields(_KINDS[kind])] if kind in list(_KINDS) else ["serial"]
     values = data.draw(
-        st.fixed_dictionaries({}, optional={name: json_values for name in [*names, "extra"]})
+        st.fixed_dictionaries({}, optional=dict.fromkeys([*names, "extra"], json_values))
     )
     document = data.draw(st.sampled_from([{"kind": kind, **values}, values, [kind], kind]))
     try:

@@ -1,6 +1,7 @@
 """The notice: what the master publishes is what a worker reads."""
 
 from dataclasses import fields
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -110,5 +111,5 @@ def test_layout_areas_do_not_overlap_and_fit_the_page():
         *((start, start + room) for start, room in layout._TEXTS.values()),
     ]
     ordered = sorted(areas)
-    assert all(end <= start for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(ordered))
     assert ordered[-1][1] <= NOTICE_BYTES

@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import fields
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -166,7 +167,7 @@ def areas():
 def test_layout_areas_do_not_overlap_and_fit_the_slot():
     """Two fields at one place would show each other's bytes."""
     ordered = sorted(areas(), key=lambda area: area[1])
-    for (name, _, end), (following, start, _) in zip(ordered, ordered[1:], strict=False):
+    for (name, _, end), (following, start, _) in pairwise(ordered):
         assert end <= start, f"{name} runs into {following}"
     assert ordered[-1][2] <= SLOT_BYTES
 

@@ -34,6 +34,6 @@ def test_byte_without_meaning_is_a_free_slot():
 
 
 def test_active_stages_are_those_that_hold_a_request():
-    """total = idle + active: a booting worker is neither, an ending one is active."""
+    """The total is idle and active: a booting worker is neither, an ending one is active."""
     active = {stage.name for stage in Stage if stage.is_active}
     assert active == {"READING", "RUNNING", "FINISHING", "DRAINING"}
