@@ -306,9 +306,10 @@ def text(environ, start_response, query):
 
 @route("/short")
 def short(environ, start_response, query):
-    """Fewer bytes than announced, in as many pieces as asked for."""
+    """Fewer bytes than announced: known at once (n=1), or only at the end."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "100")])
-    return [b"only these"] * int(query.get("n", 1))
+    pieces = [b"only these"] * int(query.get("n", 1))
+    return pieces if len(pieces) == 1 else Closing(pieces)
 
 
 @route("/long")

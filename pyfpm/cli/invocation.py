@@ -59,5 +59,5 @@ class Invocation:
         path = self.find_config()
         is_root = os.geteuid() == 0
         if path is None:
-            return ControlClient(default_path(self.environ, os.geteuid()))
+            return ControlClient(default_path(self.environ, os.geteuid(), is_root=is_root))
         return ControlClient(find_control_path(path, self.environ, is_root=is_root))

@@ -13,7 +13,7 @@ from pyfpm.control import default_path
 def fill_main(draft: Draft, environ: Mapping[str, str], *, is_root: bool) -> MainOptions:
     """The options of `[pyfpm]` from its values and the defaults."""
     values = _with_plain_defaults(draft)
-    values["control"] = values["control"] or default_path(environ, 0 if is_root else os.geteuid())
+    values["control"] = values["control"] or default_path(environ, os.geteuid(), is_root=is_root)
     return MainOptions(**values)
 
 

@@ -94,7 +94,7 @@ def find_control_path(path: str, environ: Mapping[str, str], *, is_root: bool) -
     wrong, _ = validate_draft(main_draft, environ)
     unreadable = [problem for problem in sources.problems if problem.line is None]
     concerned = [problem for problem in wrong if problem.key == "control"]
-    if concerned or (unreadable and "control" not in main_draft.values):
+    if concerned or (unreadable and "control" not in main_draft.entries):
         raise ConfigError([*unreadable, *concerned])
     return fill_main(main_draft, environ, is_root=is_root).control
 

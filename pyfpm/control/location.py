@@ -8,13 +8,13 @@ from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError
 
 
-def default_path(environ: Mapping[str, str], uid: int) -> str:
+def default_path(environ: Mapping[str, str], uid: int, *, is_root: bool) -> str:
     """The control socket of a master of this user that was not told another place.
 
     For root `/run/pyfpm/control.sock`; for others below `$XDG_RUNTIME_DIR`, else in
     `/tmp/pyfpm-UID`, which belongs to the user alone.
     """
-    if uid == 0:
+    if is_root:
         return "/run/pyfpm/control.sock"
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):  # the XDG specification: relative values are to be ignored

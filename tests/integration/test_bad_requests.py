@@ -153,7 +153,7 @@ def test_a_tcp_client_that_is_not_allowed_is_cut_off(fpm):
     mark = fpm.log.mark()
     with FcgiClient(f"127.0.0.1:{TCP_PORT}") as client:
         assert client.is_closed_by_peer()
-    fpm.log.wait_for(r"\[pool tcp\].*127\.0\.0\.1", since=mark)
+    fpm.log.wait_for(r"\[pool tcp\].*127\.0\.0\.1", since=mark, timeout_s=3)
 
 
 def test_repeated_variables_that_may_not_repeat_are_a_400(address):

@@ -10,19 +10,22 @@ from pyfpm.errors import ControlError
 
 def test_default_path_of_root_is_below_run():
     """Root's socket is at the fixed place, whatever the environment says."""
-    assert default_path({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == "/run/pyfpm/control.sock"
+    assert (
+        default_path({"XDG_RUNTIME_DIR": "/run/user/0"}, 0, is_root=True)
+        == "/run/pyfpm/control.sock"
+    )
 
 
 def test_default_path_of_a_user_is_in_the_runtime_folder():
     """A user with a runtime folder has the socket there."""
-    path = default_path({"XDG_RUNTIME_DIR": "/run/user/1000"}, 1000)
+    path = default_path({"XDG_RUNTIME_DIR": "/run/user/1000"}, 1000, is_root=False)
     assert path == "/run/user/1000/pyfpm/control.sock"
 
 
 @pytest.mark.parametrize("environ", [{}, {"XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "run"}])
 def test_default_path_without_a_usable_runtime_folder_is_private_in_tmp(environ):
     """Without an absolute XDG_RUNTIME_DIR the user's own folder in /tmp is used."""
-    assert default_path(environ, 1000) == "/tmp/pyfpm-1000/control.sock"
+    assert default_path(environ, 1000, is_root=False) == "/tmp/pyfpm-1000/control.sock"
 
 
 def test_missing_folder_is_made_for_all_to_enter(tmp_path):
