@@ -22,10 +22,11 @@ def receive_with_descriptors(
 ) -> tuple[bytes, list[int], bool]:
     """One message, the descriptors that came with it, and whether some were lost (MSG_CTRUNC).
 
-    The descriptors are close-on-exec and belong to the caller.
+    The descriptors are close-on-exec and belong to the caller; there are at most `most`.
     """
+    # CMSG_SPACE rounds up to eight bytes, and the kernel would fill the rest with one more.
     data, ancillary, flags, _ = receiver.recvmsg(
-        size, socket.CMSG_SPACE(most * _INT.size), socket.MSG_CMSG_CLOEXEC
+        size, socket.CMSG_LEN(most * _INT.size), socket.MSG_CMSG_CLOEXEC
     )
     descriptors: list[int] = []
     for level, kind, payload in ancillary:

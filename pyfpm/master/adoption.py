@@ -12,6 +12,7 @@ at most `MOST` of them; what is beyond waits in the channel, and its worker with
 import os
 import select
 import socket
+import stat
 
 from pyfpm.kernel.descriptors import (
     receive_with_descriptors,
@@ -108,11 +109,9 @@ class Adoption:
 
 def _is_connection(fd: int) -> bool:
     try:
-        duplicate = os.dup(fd)
-    except OSError:
-        return False
-    try:
-        with socket.socket(fileno=duplicate) as candidate:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(fd)) as candidate:
             candidate.getpeername()
             return candidate.type == socket.SOCK_STREAM
     except OSError:

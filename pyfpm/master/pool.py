@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import signal
 import time
+from dataclasses import replace
 from typing import assert_never
 
 from pyfpm.config import PoolOptions
+from pyfpm.kernel.process import resident_bytes
 from pyfpm.logs import Level, Log
 from pyfpm.master.demand import Demand
 from pyfpm.master.handles import WorkerHandle
@@ -36,6 +38,7 @@ from pyfpm.policy import (
     Spawn,
     decide,
 )
+from pyfpm.scoreboard import SlotCopy
 
 _KILL_AFTER_TERM_S = 1.0
 _LEAST_PAUSE_S = 0.01
@@ -194,7 +197,14 @@ class Pool:
         """The pool as a status page shows it."""
         self._publish()
         notice = self._memory.notice.current
-        return summarise(notice, self._memory.copies(), time.monotonic(), time.time())
+        slots = [self._slot_of(worker) for worker in self._workers.by_serial.values()]
+        return summarise(notice, slots, time.monotonic(), time.time())
+
+    def _slot_of(self, worker: WorkerHandle) -> SlotCopy:
+        """What the worker's slot says, but the pid and the memory as the kernel has them."""
+        pid = worker.pid or 0
+        copy = self._memory.board.read(worker.slot)
+        return replace(copy, pid=pid, last_memory_bytes=resident_bytes(pid) if pid else 0)
 
     def _publish(self) -> None:
         board = self._memory.board

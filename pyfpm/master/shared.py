@@ -11,7 +11,7 @@ import time
 from pyfpm.config import PoolOptions
 from pyfpm.kernel.descriptors import unread_bytes
 from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
-from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeWriter, SlotCopy
+from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeWriter
 
 _LEAST_SLOTS = 256
 _SLOTS_PER_CHILD = 4
@@ -76,10 +76,6 @@ class PoolMemory:
             ended_handed_off=_sum(total.ended_handed_off, copy.handed_off),
             ended_protocol_errors=_sum(total.ended_protocol_errors, copy.protocol_errors),
         )
-
-    def copies(self) -> list[SlotCopy]:
-        """Copies of the slots that workers were given; others may claim anything in the rest."""
-        return [self.board.read(slot) for slot in sorted(self._taken)]
 
     def close(self) -> None:
         """Close what the master holds; mappings go with the process."""

@@ -26,6 +26,7 @@ from pyfpm.scoreboard.slot import Word
 
 _RETRY_NS = NS
 _PLACE_RETRY_NS = 20_000_000
+_PENDING = int(Word.PENDING)
 _IDLE = Stage.IDLE.code
 _DRAINING = Stage.DRAINING.code
 _ORDERED = "ordered"
@@ -97,7 +98,7 @@ class Engine:
 
     def _wait(self) -> list[tuple[int, int]]:
         now_ns = time.monotonic_ns()
-        self._slot.words[15] = 0  # Word.PENDING: whatever was readable is in the next events
+        self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
         self._slot.enter(_DRAINING if self._draining else _IDLE, now_ns)
         deadline_ns = self._places.next_deadline_ns
         if not deadline_ns:
@@ -129,7 +130,7 @@ class Engine:
         left = len(ready)
         for fd in ready:
             left -= 1
-            words[15] = left  # Word.PENDING
+            words[_PENDING] = left
             connection = parked.pop(fd, None)
             if connection is not None:
                 self._receive(connection)

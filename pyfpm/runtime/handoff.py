@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 
 from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors, unread_bytes
@@ -63,20 +64,38 @@ class Channel:
         a client. So one descriptor is kept in reserve and given back just before receiving.
         OSError(EMFILE) means that even the reserve is gone: take nothing until one is free.
         """
+        while True:
+            descriptor = self._receive()
+            if descriptor is None:
+                return None
+            # A defective application may have put anything there. Whatever is no socket would
+            # block the worker that reads from it, or be refused by its epoll.
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.set_blocking(descriptor, False)
+                return descriptor
+            os.close(descriptor)
+
+    def _receive(self) -> int | None:
+        """The next descriptor; None if no message waits."""
+        while True:
+            self._free_reserve()
+            try:
+                _, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
+            except BlockingIOError:
+                return None
+            finally:
+                self._reserve = _open_reserve()
+            self.lost += truncated
+            if descriptors:
+                return descriptors[0]
+
+    def _free_reserve(self) -> None:
         if self._reserve is None:
             self._reserve = _open_reserve()
             if self._reserve is None:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         os.close(self._reserve)
         self._reserve = None
-        try:
-            _, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
-        except BlockingIOError:
-            return None
-        finally:
-            self._reserve = _open_reserve()
-        self.lost += truncated
-        return descriptors[0] if descriptors else None
 
     def close(self) -> None:
         """Give up both ends, in a child that the application forked."""

@@ -1,8 +1,10 @@
 """The pages that a worker answers by itself: `pm.status_path` and `ping.path`."""
 
 import time
+from dataclasses import replace
 
 from pyfpm.kernel.clock import local_zone
+from pyfpm.kernel.process import resident_bytes
 from pyfpm.messages import BootDocument
 from pyfpm.observe import Page, PoolStatus, answer_ping, answer_status, summarise
 from pyfpm.runtime.exchange import PageMaker
@@ -31,6 +33,7 @@ class _StatusPage:
         notice = read_notice(self._notice)
         in_use = min(notice.slots_in_use, self._board.slots)
         slots = [self._board.read(index) for index in range(in_use)]
+        slots = [replace(slot, last_memory_bytes=resident_bytes(slot.pid)) for slot in slots]
         return summarise(notice, slots, time.monotonic(), time.time())
 
 

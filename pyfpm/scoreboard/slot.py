@@ -41,19 +41,26 @@ class Word(IntEnum):
     REQUEST_STARTED_NS = 8
     LAST_DURATION_NS = 9
     LAST_CPU_NS = 10
-    LAST_MEMORY_BYTES = 11
-    CONTENT_LENGTH = 12
-    REQUESTS_5XX = 13
-    PARKED = 14
-    PENDING = 15
-    HANDED_OFF = 16
-    TAKEN = 17
-    CONNECTIONS = 18
-    OPEN_CONNECTIONS = 19
-    PROTOCOL_ERRORS = 20
-    LOOPS = 21
-    BOOT_NS = 22
+    CONTENT_LENGTH = 11
+    REQUESTS_5XX = 12
+    PARKED = 13
+    PENDING = 14
+    HANDED_OFF = 15
+    CONNECTIONS = 16
+    PROTOCOL_ERRORS = 17
+    BOOT_NS = 18
 
+
+# The same as plain integers: an IntEnum member as an index costs a call on the hot path.
+_SEQUENCE = int(Word.SEQUENCE)
+_STAGE_SINCE_NS = int(Word.STAGE_SINCE_NS)
+_REQUESTS = int(Word.REQUESTS)
+_REQUEST_STARTED_NS = int(Word.REQUEST_STARTED_NS)
+_LAST_DURATION_NS = int(Word.LAST_DURATION_NS)
+_LAST_CPU_NS = int(Word.LAST_CPU_NS)
+_CONTENT_LENGTH = int(Word.CONTENT_LENGTH)
+_REQUESTS_5XX = int(Word.REQUESTS_5XX)
+_RUNNING = Stage.RUNNING.code
 
 _WORDS = Struct(f"={len(Word)}Q")
 
@@ -73,21 +80,19 @@ class SlotCopy:
     request_started_s: float
     last_duration_s: float
     last_cpu_s: float
-    last_memory_bytes: int
     content_length: int
     requests_5xx: int
     parked: int
     pending: int
     handed_off: int
-    taken: int
     connections: int
-    open_connections: int
     protocol_errors: int
     boot_s: float
     method: str
     uri: str
     script: str
     user: str
+    last_memory_bytes: int = 0  # not in the slot: who renders a status asks the kernel
 
 
 def read_slot(slot: memoryview) -> SlotCopy:
@@ -110,15 +115,12 @@ def read_slot(slot: memoryview) -> SlotCopy:
         request_started_s=words[Word.REQUEST_STARTED_NS] / _NS,
         last_duration_s=words[Word.LAST_DURATION_NS] / _NS,
         last_cpu_s=words[Word.LAST_CPU_NS] / _NS,
-        last_memory_bytes=words[Word.LAST_MEMORY_BYTES],
         content_length=words[Word.CONTENT_LENGTH],
         requests_5xx=words[Word.REQUESTS_5XX],
         parked=words[Word.PARKED],
         pending=words[Word.PENDING],
         handed_off=words[Word.HANDED_OFF],
-        taken=words[Word.TAKEN],
         connections=words[Word.CONNECTIONS],
-        open_connections=words[Word.OPEN_CONNECTIONS],
         protocol_errors=words[Word.PROTOCOL_ERRORS],
         boot_s=words[Word.BOOT_NS] / _NS,
         method=texts[0],
@@ -155,7 +157,7 @@ class SlotWriter:
 
     def enter(self, stage_code: int, now_ns: int) -> None:
         """Change the stage, and with it the time since when it holds."""
-        self.words[6] = now_ns
+        self.words[_STAGE_SINCE_NS] = now_ns
         self._bytes[STAGE_AT] = stage_code
 
     def begin_request(
@@ -164,25 +166,25 @@ class SlotWriter:
         """A request starts running; `length` is its declared body length, 0 if unknown."""
         words = self.words
         area = self._bytes
-        words[0] += 1
-        words[8] = now_ns
-        words[12] = length
+        words[_SEQUENCE] += 1
+        words[_REQUEST_STARTED_NS] = now_ns
+        words[_CONTENT_LENGTH] = length
         put_text(area, 1032, _METHOD_AT, _METHOD_ROOM, method)
         put_text(area, 1034, _URI_AT, _URI_ROOM, uri)
         put_text(area, 1036, 1568, 256, script)
         put_text(area, 1038, 1824, 32, user)
-        words[0] += 1
-        words[6] = now_ns
-        area[STAGE_AT] = 87  # Stage.RUNNING
+        words[_SEQUENCE] += 1
+        words[_STAGE_SINCE_NS] = now_ns
+        area[STAGE_AT] = _RUNNING
 
     def end_request(self, now_ns: int, cpu_ns: int, *, failed: bool) -> None:
         """The request is over; `failed` says that its status was 5xx or that it broke midway."""
         words = self.words
         self._requests += 1
-        words[0] += 1
-        words[7] = self._requests
-        words[9] = now_ns - words[8]
-        words[10] = cpu_ns
+        words[_SEQUENCE] += 1
+        words[_REQUESTS] = self._requests
+        words[_LAST_DURATION_NS] = now_ns - words[_REQUEST_STARTED_NS]
+        words[_LAST_CPU_NS] = cpu_ns
         if failed:
-            words[13] += 1
-        words[0] += 1
+            words[_REQUESTS_5XX] += 1
+        words[_SEQUENCE] += 1
