@@ -10,6 +10,7 @@ embedded front end. Everything it makes lies in one temporary folder and is gone
 import contextlib
 import os
 import pwd
+import queue
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -150,27 +152,31 @@ def write_configuration(folder: Path, port: int) -> list[str]:
 
 
 def start_pyfpm(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
-    """Start the master, pass its messages on, and return when it is ready."""
+    """Start the master."""
     # A session of its own: Ctrl-C comes to this script alone, which then ends both in order.
-    master = subprocess.Popen(
+    return subprocess.Popen(
         [PYFPM, "-c", folder / "pyfpm.conf", "start", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    ready = threading.Event()
+
+
+def wait_until_ready(master: subprocess.Popen[str]) -> None:
+    """Pass the master's messages on, from now to its end, and return when it is ready."""
+    outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def pass_on() -> None:
         assert master.stderr is not None
         for line in master.stderr:
             print(line, end="", file=sys.stderr, flush=True)
             if READY in line:
-                ready.set()
-        ready.set()
+                outcome.put(True)
+        outcome.put(False)
 
     threading.Thread(target=pass_on, daemon=True).start()
-    ready.wait(60)
-    return master
+    if not outcome.get():
+        sys.exit(f"pyfpm ended with {master.wait()}")
 
 
 def start_nginx(nginx: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -180,6 +186,18 @@ def start_nginx(nginx: str, folder: Path) -> subprocess.Popen[bytes]:
     if "-e " in usage:  # since 1.19.5; before, it may complain about its compiled-in log
         command += ["-e", "stderr"]
     return subprocess.Popen(command, start_new_session=True)
+
+
+def wait_until_listening(server: subprocess.Popen[bytes], port: int) -> None:
+    """Connect until nginx accepts: it tells nobody when it is ready."""
+    while server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    sys.exit(f"nginx ended with {server.returncode}")
 
 
 @contextlib.contextmanager
@@ -204,16 +222,12 @@ def serve_through_nginx(nginx: str) -> None:
         arguments = write_configuration(folder, port)
         master = start_pyfpm(folder, arguments)
         with ended(master):
-            if master.poll() is not None:
-                sys.exit(f"pyfpm ended with {master.returncode}")
+            wait_until_ready(master)
             server = start_nginx(nginx, folder)
             with ended(server):
-                print(
-                    WELCOME.format(
-                        url=f"http://127.0.0.1:{port}/", pyfpm=PYFPM, config=folder / "pyfpm.conf"
-                    ),
-                    flush=True,
-                )
+                wait_until_listening(server, port)
+                url, config = f"http://127.0.0.1:{port}/", folder / "pyfpm.conf"
+                print(WELCOME.format(url=url, pyfpm=PYFPM, config=config), flush=True)
                 ended_pid, _ = os.wait()
                 sys.exit("nginx ended" if ended_pid == server.pid else "pyfpm ended")
 

@@ -39,7 +39,6 @@ class Connection:
         self.registered = False
         self.deadline_ns = 0
         self.served = 0
-        self.held_bytes = 0
         self.clear_request()
 
     def clear_request(self) -> None:
@@ -52,6 +51,7 @@ class Connection:
         self.body: list[bytes] = []
         self.body_bytes = 0
         self.body_done = False
+        self.held_bytes = 0
 
     def read_declared_length(self, most: int) -> None:
         """Read CONTENT_LENGTH, and refuse the request by it before its body is read.

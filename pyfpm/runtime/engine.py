@@ -67,6 +67,8 @@ class Engine:
             "FCGI_MAX_REQS": str(limits.max_connections),
             "FCGI_MPXS_CONNS": "0",
         }
+        self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
+        self._keepalive_most = limits.keepalive_max_requests
         self._serving: Connection | None = None
         self._drain_asked = ""
         self._draining = False
@@ -250,15 +252,13 @@ class Engine:
     def _after(self, connection: Connection, *, whole: bool) -> None:
         """A response is out; keep the connection, linger on it, or close it."""
         connection.served += 1
-        most = self._limits.keepalive_max_requests
+        most = self._keepalive_most
         if not whole:
             self._places.close(connection)
         elif connection.keep and not (most and connection.served >= most):
             connection.codec.request_ended()
             connection.clear_request()
-            connection.deadline_ns = time.monotonic_ns() + int(
-                self._limits.keepalive_timeout_s * NS
-            )
+            connection.deadline_ns = self._exchange.ended_ns + self._keepalive_ns
             self._keep(connection)
         elif connection.body_done:
             self._places.close(connection)

@@ -35,26 +35,31 @@ class Exchange:
     ) -> None:
         self._application = application
         self._limits = limits
+        self._write_timeout_s = limits.write_timeout_s
         self._slot = slot
         self._pages = pages
         self._cpu_ns = time.process_time_ns()
         self.mean_ns = 0
         """How long requests took lately, the latest weighing an eighth."""
+        self.ended_ns = 0
+        """When the latest request ended."""
 
     def answer(self, connection: Connection, started_ns: int) -> bool:
         """Serve the request of `connection`; False if the connection must be closed as it is."""
         environ: Any = connection.environ
-        self._begin(environ, connection.declared or 0, started_ns)
-        response = self._new_response(connection)
+        get = environ.get
+        method = environ["REQUEST_METHOD"]
+        texts = (
+            f"{method}\0{get('REMOTE_USER', '')}\0{get('SCRIPT_FILENAME', '')}"
+            f"\0{get('REQUEST_URI') or environ['PATH_INFO']}"
+        )
+        self._slot.begin_request(started_ns, texts.encode("latin-1"), connection.declared or 0)
+        response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
         try:
-            make_page = self._pages.get(environ["SCRIPT_NAME"] + environ["PATH_INFO"])
-            if make_page is not None:
-                page = make_page(environ["QUERY_STRING"], environ["REQUEST_METHOD"])
-                response.start(page.status, list(page.headers))
-                response.finish(page.body)
-            else:
-                environ["wsgi.input"] = self._body_of(connection, environ)
-                run_application(self._application, environ, response)
+            if self._pages and self._answer_page(environ, response):
+                return response.ended
+            environ["wsgi.input"] = self._body_of(connection, environ)
+            run_application(self._application, environ, response)
         except BadRequest as refusal:
             return self.refuse(connection, refusal)
         except PeerGoneError:
@@ -65,17 +70,24 @@ class Exchange:
 
     def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
         """Answer a request that must not reach the application; False as in `answer`."""
+        environ = connection.environ or {}
+        method = str(environ.get("REQUEST_METHOD", "GET"))
+        response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
         try:
-            self._new_response(connection).fail(refusal.status, str(refusal))
+            response.fail(refusal.status, str(refusal))
         except PeerGoneError:
             return False
         return True
 
-    def _new_response(self, connection: Connection) -> Response:
-        method = "GET" if connection.environ is None else connection.environ["REQUEST_METHOD"]
-        return Response(
-            connection.fd, connection.request_id, str(method), self._limits.write_timeout_s
-        )
+    def _answer_page(self, environ: Any, response: Response) -> bool:
+        """Answer one of the pool's own pages; False if the path is not one of them."""
+        make_page = self._pages.get(environ["SCRIPT_NAME"] + environ["PATH_INFO"])
+        if make_page is None:
+            return False
+        page = make_page(environ["QUERY_STRING"], environ["REQUEST_METHOD"])
+        response.start(page.status, list(page.headers))
+        response.finish(page.body)
+        return True
 
     def _body_of(self, connection: Connection, environ: dict[str, object]) -> io.BufferedIOBase:
         declared = connection.declared
@@ -102,20 +114,10 @@ class Exchange:
             connection.keep = False  # what follows on this connection cannot be trusted
         return io.BytesIO(body)
 
-    def _begin(self, environ: Any, length: int, started_ns: int) -> None:
-        self._slot.begin_request(
-            started_ns,
-            environ["REQUEST_METHOD"].encode("latin-1"),
-            environ.get("REQUEST_URI", environ["PATH_INFO"]).encode("latin-1"),
-            environ.get("SCRIPT_FILENAME", "").encode("latin-1"),
-            environ.get("REMOTE_USER", "").encode("latin-1"),
-            length,
-        )
-
     def _end(self, started_ns: int, *, failed: bool) -> None:
         # One look at the CPU clock per request: between two requests a worker uses next to none.
         cpu_ns = time.process_time_ns()
-        now_ns = time.monotonic_ns()
+        now_ns = self.ended_ns = time.monotonic_ns()
         self._slot.end_request(now_ns, cpu_ns - self._cpu_ns, failed=failed)
         self._cpu_ns = cpu_ns
         self.mean_ns += (now_ns - started_ns - self.mean_ns) >> 3

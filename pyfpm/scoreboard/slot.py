@@ -3,8 +3,8 @@
     byte 0     sequence number (see seqlock)
     byte 8     counters and times, one word each, in the order of `Word`
     byte 1024  stage letter, one byte, outside the sequence so that it can be read alone
-    byte 1032  length of method, uri, script, user (two bytes each)
-    byte 1040  method (16), uri (512), script (256), user (32)
+    byte 1032  length of the request's texts, two bytes
+    byte 1040  the texts: method, user, script and URI, separated by NUL, cut to 2,048 bytes
 
 Times are CLOCK_MONOTONIC in nanoseconds, which all processes of one boot share; only
 `started_epoch_s` is wall clock. The worker writes through `SlotWriter`, which keeps what it needs
@@ -20,10 +20,9 @@ from pyfpm.scoreboard.stage import Stage, stage_of
 
 SLOT_BYTES = 4096
 STAGE_AT = 1024
-_LENGTHS_AT = 1032
-_TEXTS = {"method": (1040, 16), "uri": (1056, 512), "script": (1568, 256), "user": (1824, 32)}
-_METHOD_AT, _METHOD_ROOM = _TEXTS["method"]
-_URI_AT, _URI_ROOM = _TEXTS["uri"]
+TEXT_LENGTH_AT = 1032
+TEXT_AT = 1040
+TEXT_ROOM = 2048
 _NS = 1_000_000_000
 
 
@@ -99,10 +98,8 @@ def read_slot(slot: memoryview) -> SlotCopy:
     """Copy a slot of `SLOT_BYTES` bytes; never raises, whatever the bytes are."""
     copy = read_consistently(slot)
     words = _WORDS.unpack_from(copy)
-    texts = [
-        get_text(copy, _LENGTHS_AT + 2 * index, start, room)
-        for index, (start, room) in enumerate(_TEXTS.values())
-    ]
+    texts = get_text(copy, TEXT_LENGTH_AT, TEXT_AT, TEXT_ROOM).split("\0", 3)
+    method, user, script, uri = (*texts, "", "", "", "")[:4]
     return SlotCopy(
         pid=words[Word.PID],
         serial=words[Word.SERIAL],
@@ -123,10 +120,10 @@ def read_slot(slot: memoryview) -> SlotCopy:
         connections=words[Word.CONNECTIONS],
         protocol_errors=words[Word.PROTOCOL_ERRORS],
         boot_s=words[Word.BOOT_NS] / _NS,
-        method=texts[0],
-        uri=texts[1],
-        script=texts[2],
-        user=texts[3],
+        method=method,
+        uri=uri,
+        script=script,
+        user=user,
     )
 
 
@@ -160,19 +157,18 @@ class SlotWriter:
         self.words[_STAGE_SINCE_NS] = now_ns
         self._bytes[STAGE_AT] = stage_code
 
-    def begin_request(
-        self, now_ns: int, method: bytes, uri: bytes, script: bytes, user: bytes, length: int
-    ) -> None:
-        """A request starts running; `length` is its declared body length, 0 if unknown."""
+    def begin_request(self, now_ns: int, texts: bytes, length: int) -> None:
+        """A request starts running.
+
+        `texts` are its method, user, script and URI, separated by NUL: one copy instead of four.
+        `length` is the declared length of its body, 0 if unknown.
+        """
         words = self.words
         area = self._bytes
         words[_SEQUENCE] += 1
         words[_REQUEST_STARTED_NS] = now_ns
         words[_CONTENT_LENGTH] = length
-        put_text(area, 1032, _METHOD_AT, _METHOD_ROOM, method)
-        put_text(area, 1034, _URI_AT, _URI_ROOM, uri)
-        put_text(area, 1036, 1568, 256, script)
-        put_text(area, 1038, 1824, 32, user)
+        put_text(area, TEXT_LENGTH_AT, TEXT_AT, TEXT_ROOM, texts)
         words[_SEQUENCE] += 1
         words[_STAGE_SINCE_NS] = now_ns
         area[STAGE_AT] = _RUNNING

@@ -6,7 +6,15 @@ import socket
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import EXAMPLES, IS_ROOT, POOL_USER, make_venv, temporary_folder
+from harness.machine import (
+    EXAMPLES,
+    IS_ROOT,
+    POOL_USER,
+    copy_examples,
+    find_pool_python,
+    make_venv,
+    temporary_folder,
+)
 from harness.master import Pyfpm, run_pyfpm
 
 IDENTITY = f"user = {POOL_USER}" if IS_ROOT else ""
@@ -32,6 +40,15 @@ def refuse(folder, text: str, *arguments: str) -> str:
 def folder():
     with temporary_folder() as made:
         yield made
+
+
+@pytest.fixture
+def startable(folder) -> str:
+    """Lines with which a pool can run in this folder, whatever is wrong with the rest."""
+    lines = [f"directory = {copy_examples(folder)}", IDENTITY]
+    if python := find_pool_python():
+        lines.append(f"python = {python}")
+    return "\n".join(lines)
 
 
 def line_of(text: str, needle: str) -> int:
@@ -126,13 +143,13 @@ def test_an_interpreter_that_the_pools_user_cannot_reach_is_refused(folder, as_r
     assert f"{folder}/closed" in message
 
 
-def test_a_socket_of_a_live_server_is_not_taken(folder):
+def test_a_socket_of_a_live_server_is_not_taken(folder, startable):
     """The path, the file and the line; the other server goes on."""
     path = folder / "taken.sock"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        text = f"[pool:one]\napp = hello:app\ndirectory = {EXAMPLES}\nlisten = {path}\n{IDENTITY}\n"
+        text = f"[pool:one]\napp = hello:app\nlisten = {path}\n{startable}\n"
         config = write_config(folder, text)
         done = run_pyfpm("-c", config, "start")
         assert done.returncode not in (0, 70), done.stderr
@@ -145,11 +162,11 @@ def test_a_socket_of_a_live_server_is_not_taken(folder):
     assert not (folder / "control.sock").exists()
 
 
-def test_a_file_that_is_no_socket_is_not_removed(folder):
+def test_a_file_that_is_no_socket_is_not_removed(folder, startable):
     """`listen` on the path of somebody's data."""
     path = folder / "data"
     path.write_text("precious")
-    text = f"[pool:one]\napp = hello:app\ndirectory = {EXAMPLES}\nlisten = {path}\n{IDENTITY}\n"
+    text = f"[pool:one]\napp = hello:app\nlisten = {path}\n{startable}\n"
     done = run_pyfpm("-c", write_config(folder, text), "start")
     assert done.returncode not in (0, 70), done.stderr
     assert str(path) in done.stderr
@@ -216,10 +233,10 @@ def test_a_pool_that_could_not_boot_serves_when_its_mistake_is_gone():
         assert fetch(fpm.address("broken.sock")).status == 200
 
 
-def test_a_master_whose_pools_all_fail_ends_with_1(folder):
+def test_a_master_whose_pools_all_fail_ends_with_1(folder, startable):
     """Nothing to serve, nothing left behind."""
-    text = f"[pool:one]\napp = no_such_module:app\nlisten = {folder}/s.sock\n{IDENTITY}\n"
+    text = f"[pool:one]\napp = no_such_module:app\nlisten = {folder}/s.sock\n{startable}\n"
     done = run_pyfpm("-c", write_config(folder, text), "start")
     assert done.returncode == 1, done.stderr
     assert "no_such_module" in done.stderr
-    assert [path.name for path in folder.iterdir()] == ["pyfpm.conf"]
+    assert {path.name for path in folder.iterdir()} == {"app", "pyfpm.conf"}

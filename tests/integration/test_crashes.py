@@ -6,12 +6,13 @@ import re
 import signal
 import threading
 
-import psutil
 import pytest
-from harness.fcgi_client import FcgiClient, fetch
+from harness.fcgi_client import FcgiClient, fetch, make_params
 from harness.machine import wait_until
 from harness.master import Pyfpm
-from harness.processes import children_of, process_fields, title_of, watching
+from harness.processes import children_of, watching
+
+from pyfpm.fastcgi import Stdout, encode_request
 
 POOL = """
 [pool:a]
@@ -67,6 +68,12 @@ def two_workers(fpm):
         return pids if status["idle processes"] == 2 == len(pids) else None
 
     return wait_until(look)
+
+
+def kill_worker(fpm, pid):
+    """Kill a worker and wait until its master has taken note."""
+    os.kill(pid, signal.SIGKILL)
+    fpm.log.wait_for(rf"child {pid} exited on signal 9")
 
 
 def respawns(fpm):
@@ -132,10 +139,6 @@ def test_worker_ignores_the_signals_that_are_not_for_it(fpm, number):
 
 
 def slow_request(seconds):
-    from harness.fcgi_client import make_params
-
-    from pyfpm.fastcgi import encode_request
-
     return encode_request(1, make_params(f"/sleep?s={seconds}"))
 
 
@@ -149,10 +152,6 @@ def test_worker_killed_in_the_middle_of_a_kept_response_truncates_it(fpm):
     two_workers(fpm)
     with FcgiClient(fpm.address("a.sock")) as client:
         assert client.request("/pid", keep=True).complete
-        from harness.fcgi_client import make_params
-
-        from pyfpm.fastcgi import Stdout, encode_request
-
         client.send(encode_request(2, make_params("/held"), keep_conn=True))
         received = b""
         for event in client.events():
@@ -186,10 +185,10 @@ def test_zygote_killed_is_replaced_and_its_workers_serve_on(fpm):
 def test_zygote_and_workers_killed_together_come_back(fpm):
     """Everything of a pool dies at once: the pool is whole again, requests in between wait."""
     pids, zygote = two_workers(fpm), fpm.zygote_pid("a")
-    with watching(zygote, *pids) as ends:
-        for pid in (zygote, *pids):
-            os.kill(pid, signal.SIGKILL)
-        ends.wait()
+    for pid in (zygote, *pids):
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        fpm.log.wait_for(rf"child {pid} exited on signal 9")
     assert fetch(fpm.address("a.sock"), "/pid").status == 200
     assert not set(pids) & set(two_workers(fpm))
     assert fpm.pool_status("a")["state"] == "running"
@@ -201,34 +200,17 @@ def test_children_that_outlive_their_worker_are_reaped_and_not_counted(fpm):
     response = fetch(fpm.address("a.sock"), "/orphans?2")
     assert response.body == b"forked"
     for pid in two_workers(fpm):
-        os.kill(pid, signal.SIGKILL)
-    workers = wait_until(lambda: fresh_workers(fpm, 2))
-    strangers = wait_until(
-        lambda: [
-            pid
-            for pid in children_of(fpm.process.pid)
-            if pid not in workers and "sleep" in (title_of(pid) + process_fields(pid)["Name"])
-        ]
-    )
-    orphans = [
-        pid
-        for pid in children_of(fpm.process.pid)
-        if pid not in workers and pid != fpm.zygote_pid("a")
-    ]
+        kill_worker(fpm, pid)
+    workers = two_workers(fpm)
+    ours = {*workers, fpm.zygote_pid("a")}
+    orphans = [pid for pid in children_of(fpm.process.pid) if pid not in ours]
     assert len(orphans) == 4
-    assert strangers
     before = respawns(fpm)
     with watching(*orphans) as ends:
         ends.wait(5)
     wait_until(lambda: not set(orphans) & set(children_of(fpm.process.pid)))
     assert two_workers(fpm) == workers
     assert respawns(fpm) == before
-
-
-def fresh_workers(fpm, count):
-    status = fpm.pool_status("a", full=True)
-    pids = [entry["pid"] for entry in status["processes"]]
-    return pids if status["idle processes"] == count and all(map(psutil.pid_exists, pids)) else None
 
 
 def test_application_exception_is_a_500_and_a_traceback_in_the_log(fpm):
@@ -269,18 +251,21 @@ def test_exit_by_exception_is_answered_and_keeps_the_worker(fpm, uri):
 def test_worker_woken_and_killed_leaves_no_client_waiting(fpm):
     """Workers are stopped, so that a connection wakes one, and killed before they can accept it."""
     for _ in range(3):
-        pids = two_workers(fpm)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        woken, other = two_workers(fpm)
         answers = []
+
+        def ask(client, answers=answers):
+            answers.append(client.request("/pid").status)
+
         with contextlib.ExitStack() as stack:
+            for pid in (woken, other):
+                os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, other, signal.SIGCONT)
             for _ in range(4):
                 client = stack.enter_context(FcgiClient(fpm.address("a.sock"), 5))
-                thread = threading.Thread(
-                    target=lambda client=client: answers.append(client.request("/pid").status)
-                )
+                thread = threading.Thread(target=ask, args=(client,))
                 thread.start()
                 stack.callback(thread.join)
-            os.kill(pids[0], signal.SIGKILL)
-            os.kill(pids[1], signal.SIGCONT)
+            kill_worker(fpm, woken)
+            os.kill(other, signal.SIGCONT)
         assert answers == [200] * 4

@@ -1,15 +1,20 @@
 """Workers and zygotes that attack their master: it lives, and serves the other pool."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 
 import pytest
-from harness.fcgi_client import FcgiClient, fetch
+from harness.fcgi_client import FcgiClient, fetch, make_params
 from harness.machine import wait_until
 from harness.master import Pyfpm
-from harness.processes import count_descriptors, title_of, watching
+from harness.processes import children_of, count_descriptors, title_of, watching
+
+from pyfpm.fastcgi import encode_request
+from pyfpm.master.adoption import Adoption
 
 POOLS = """
 [pool:bad]
@@ -26,7 +31,7 @@ pm.max_children = 1
 """
 
 HOSTILE = """\
-import array, atexit, ctypes, errno, fcntl, json, mmap, os, random, socket, struct, sys, tempfile, time
+import atexit, ctypes, errno, fcntl, json, mmap, os, random, socket, tempfile, time
 
 BOARD, NOTICE, SEND, RECEIVE = 6, 7, 8, 9
 
@@ -158,7 +163,7 @@ def hand(query):
 
 def hand_at_exit(query):
     # The last worker to leave: the master takes what is in the channel.
-    atexit.register(hand, query)
+    atexit.register(lambda: (time.sleep(0.1), hand(query), time.sleep(0.1)))
 
 def close_all(query):
     os.closerange(3, 1000)
@@ -204,11 +209,7 @@ def fpm():
 
 def workers_when_idle(fpm):
     """Return the pids of the bad pool's workers, by what ps says, once the pool has settled."""
-    from harness.processes import children_of
-
-    found = [
-        pid for pid in children_of(fpm.process.pid) if "pool bad worker" in title_of(pid)
-    ]
+    found = [pid for pid in children_of(fpm.process.pid) if "pool bad worker" in title_of(pid)]
     return sorted(found) if len(found) == 2 else None
 
 
@@ -253,10 +254,6 @@ def the_rest_is_well(fpm):
 def test_worker_that_scribbles_over_the_board_disturbs_nobody_else(fpm):
     """Random bytes in every slot, while the master and status read them."""
     with FcgiClient(fpm.address("bad.sock"), 30) as client:
-        from harness.fcgi_client import make_params
-
-        from pyfpm.fastcgi import encode_request
-
         client.send(encode_request(1, make_params("/scribble?1")))
         for _ in range(5):
             assert fpm.command("status", "bad", "--full").returncode == 0
@@ -302,10 +299,6 @@ def test_worker_that_breaks_the_rules_and_stays_is_killed(fpm):
 def test_flood_on_the_control_socket_leaves_the_master_answering(fpm, what):
     """20,000 messages as fast as they go: the other pool and status are served meanwhile."""
     with FcgiClient(fpm.address("bad.sock"), 60) as client:
-        from harness.fcgi_client import make_params
-
-        from pyfpm.fastcgi import encode_request
-
         client.send(encode_request(1, make_params(f"/say?{what}")))
         for _ in range(5):
             assert fetch(fpm.address("good.sock"), "/pid").status == 200
@@ -345,10 +338,6 @@ def test_fifty_megabytes_without_a_line_end_fill_no_memory(fpm):
 
     before, mark = resident_kib(), fpm.log.mark()
     with FcgiClient(fpm.address("bad.sock"), 60) as client:
-        from harness.fcgi_client import make_params
-
-        from pyfpm.fastcgi import encode_request
-
         client.send(encode_request(1, make_params("/flood?50")))
         fpm.log.wait_for("flood begins", since=mark)
         for _ in range(5):
@@ -392,6 +381,7 @@ app = hostile:app
 listen = %(here)s/od.sock
 pm = ondemand
 pm.max_children = 1
+pm.process_idle_timeout = 300ms
 
 [pool:good]
 app = torture:app
@@ -408,15 +398,38 @@ def test_master_adopts_only_connections_and_keeps_none_of_the_rest():
         fpm.log.wait_for("ready to handle connections")
         wait_until(lambda: fpm.zygote_pid("od") and fpm.worker_pids("good"))
         before = count_descriptors(master)
-        for _ in range(3):
-            worker = json.loads(fetch(fpm.address("od.sock"), "/hand-at-exit").body)[0]
-            with watching(worker) as ends:
-                os.kill(worker, signal.SIGTERM)
-                ends.wait()
-            # Sockets whose other end is closed go as soon as that is seen.
-            wait_until(lambda: count_descriptors(master) <= before)
+        worker = json.loads(fetch(fpm.address("od.sock"), "/hand-at-exit").body)[0]
+        with watching(worker) as ends:
+            os.kill(worker, signal.SIGTERM)
+            ends.wait()
+        # Sockets whose other end is closed go as soon as that is seen.
+        wait_until(lambda: count_descriptors(master) <= before)
         assert fetch(fpm.address("od.sock"), "/pid").status == 200
         assert fetch(fpm.address("good.sock"), "/pid").status == 200
+
+
+def test_adoption_of_anything_but_connections_leaves_no_descriptor():
+    """What the master finds in a channel: kept are connections, one to a message."""
+    with contextlib.ExitStack() as stack:
+        send, receive = map(stack.enter_context, socket.socketpair(type=socket.SOCK_SEQPACKET))
+        receive.setblocking(False)
+        adoption = Adoption(receive, send)
+        stack.callback(adoption.close)
+        ours, theirs = map(stack.enter_context, socket.socketpair())
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        datagram = stack.enter_context(socket.socketpair(type=socket.SOCK_DGRAM)[0])
+        file = stack.enter_context(open(__file__, "rb"))
+        junk = [listener.fileno(), datagram.fileno(), file.fileno()]
+        before = count_descriptors(os.getpid())
+        for descriptors in ([], *([number] for number in junk), junk):
+            socket.send_fds(send, [b"x"], descriptors)
+        assert adoption.adopt_waiting(0.0, 1.0) == 0
+        assert count_descriptors(os.getpid()) == before
+        socket.send_fds(send, [b"c"], [ours.fileno(), theirs.fileno()])
+        assert adoption.adopt_waiting(0.0, 1.0) == 1
+        assert count_descriptors(os.getpid()) == before + 1
+        adoption.expire(2.0)
+        assert count_descriptors(os.getpid()) == before
 
 
 LYING = """\
@@ -446,6 +459,7 @@ while control.recv(65536):
 def test_zygote_that_claims_foreign_processes_gets_none_of_them():
     """The master's own pid, init, another pool's worker and zygote: each claim is refused."""
     pools = ONDEMAND.replace("hostile:app", "torture:app").replace("ondemand", "dynamic")
+    pools = pools.replace("pm.process_idle_timeout = 300ms", "")
     pools += "[pool:liar]\napp = lying:app\nlisten = %(here)s/liar.sock\npm = ondemand\n"
     with Pyfpm(pools, files={"lying.py": "from torture import app\n"}) as fpm:
         wait_until(lambda: fpm.worker_pids("od") and fpm.worker_pids("good"))
@@ -461,7 +475,9 @@ def test_zygote_that_claims_foreign_processes_gets_none_of_them():
             with FcgiClient(fpm.address("liar.sock")) as client:
                 client.send(b"\x01")  # somebody waits: a worker is wanted
                 for claim in claims:
-                    fpm.log.wait_for(rf"\[pool liar\] the zygote claims pid {claim}, which is no new")
+                    fpm.log.wait_for(
+                        rf"\[pool liar\] the zygote claims pid {claim}, which is no new"
+                    )
             assert not ends.ended()
             assert fetch(fpm.address("good.sock"), "/pid").status == 200
             assert fpm.pool_status("liar")["total processes"] == 0

@@ -101,6 +101,16 @@ def test_closed_peer_is_an_empty_message(pair):
 
 
 @pytest.fixture
+def links():
+    """Several connections that can be told apart."""
+    made = [socket.socketpair() for _ in range(5)]
+    yield [ours.fileno() for ours, _ in made]
+    for ends in made:
+        for end in ends:
+            end.close()
+
+
+@pytest.fixture
 def channel(pair):
     """A worker's channel over both ends; `idle` is what its pool shows."""
     made = Channel(os.dup(pair[0].fileno()), os.dup(pair[1].fileno()), lambda: made.idle)
@@ -111,11 +121,11 @@ def channel(pair):
         os.close(made._reserve)
 
 
-def test_offered_connection_is_taken_once_and_is_the_same_file(channel, pipes):
+def test_offered_connection_is_taken_once_and_is_the_same_file(channel, links):
     """A connection in the channel outlives the worker that offered it."""
-    assert channel.offer(pipes[0])
+    assert channel.offer(links[0])
     taken = channel.take()
-    assert same_file(taken, pipes[0])
+    assert same_file(taken, links[0])
     assert channel.take() is None
     os.close(taken)
 
@@ -123,19 +133,19 @@ def test_offered_connection_is_taken_once_and_is_the_same_file(channel, pipes):
 @pytest.mark.parametrize(
     ("idle", "unread", "room"), [(0, 0, 0), (1, 0, 1), (3, 1, 2), (1, 1, 0), (1, 3, -2), (0, 2, 0)]
 )
-def test_room_is_what_idle_workers_exceed_waiting_messages_by(channel, pipes, idle, unread, room):
+def test_room_is_what_idle_workers_exceed_waiting_messages_by(channel, links, idle, unread, room):
     """The surplus rule: without the bound a third of all requests went round in circles."""
     for _ in range(unread):
-        assert channel.offer(pipes[0])
+        assert channel.offer(links[0])
     channel.idle = idle
     assert (channel.room() > 0) == (room > 0)
     assert channel.room() == room
 
 
-def test_full_channel_refuses_and_keeps_working(channel, pipes):
+def test_full_channel_refuses_and_keeps_working(channel, links):
     """Who cannot offer keeps the connection; nothing is lost or sent twice."""
     offered = 0
-    while channel.offer(pipes[0]):
+    while channel.offer(links[0]):
         offered += 1
         assert offered < 10_000
     assert offered > 50
@@ -144,7 +154,7 @@ def test_full_channel_refuses_and_keeps_working(channel, pipes):
         os.close(descriptor)
         taken += 1
     assert taken == offered
-    assert channel.offer(pipes[0])
+    assert channel.offer(links[0])
 
 
 def test_offer_of_a_closed_descriptor_is_an_error_of_ours(channel):
@@ -156,15 +166,35 @@ def test_offer_of_a_closed_descriptor_is_an_error_of_ours(channel):
         channel.offer(reader)
 
 
-def test_second_descriptor_of_a_hostile_message_does_not_stay_open(channel, pair, pipes):
+def test_second_descriptor_of_a_hostile_message_does_not_stay_open(channel, pair, links):
     """Other workers of the pool write into the channel too."""
     before = len(open_descriptors())
-    rights = array.array("i", pipes)
+    rights = array.array("i", links)
     pair[0].sendmsg([b"c"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
     taken = channel.take()
-    assert same_file(taken, pipes[0])
+    assert same_file(taken, links[0])
     os.close(taken)
     assert len(open_descriptors()) == before
+
+
+def test_what_is_no_connection_is_dropped_and_the_next_one_taken(channel, pipes, links):
+    """A pipe from a defective worker would block the one that reads from it."""
+    before = open_descriptors()
+    for descriptor in (pipes[0], pipes[1], links[0]):
+        assert channel.offer(descriptor)
+    taken = channel.take()
+    assert same_file(taken, links[0])
+    os.close(taken)
+    assert open_descriptors() == before
+
+
+def test_message_without_a_descriptor_is_passed_over(channel, pair, links):
+    """The next connection must not wait for another wake-up behind an empty message."""
+    pair[0].send(b"c")
+    assert channel.offer(links[0])
+    taken = channel.take()
+    assert same_file(taken, links[0])
+    os.close(taken)
 
 
 def fill_descriptors():
@@ -178,12 +208,12 @@ def fill_descriptors():
             return taken
 
 
-def test_kernel_drops_descriptors_that_do_not_fit_and_says_so(pair, pipes):
+def test_kernel_drops_descriptors_that_do_not_fit_and_says_so(pair, links):
     """The fact behind the reserve: the message is gone, and the client with it."""
 
     def receive_without_room():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-        send_with_descriptors(pair[0], b"c", [pipes[0]])
+        send_with_descriptors(pair[0], b"c", [links[0]])
         fill_descriptors()
         assert receive_with_descriptors(pair[1], 16, 1) == (b"c", [], True)
         with pytest.raises(BlockingIOError):
@@ -192,20 +222,20 @@ def test_kernel_drops_descriptors_that_do_not_fit_and_says_so(pair, pipes):
     run_in_child(receive_without_room)
 
 
-def test_channel_at_the_descriptor_limit_keeps_its_reserve_and_loses_nobody(pair, pipes):
+def test_channel_at_the_descriptor_limit_keeps_its_reserve_and_loses_nobody(pair, links):
     """At EMFILE one connection still arrives, the next ones wait until there is room."""
 
     def take_at_the_limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         channel = Channel(pair[0].fileno(), pair[1].fileno(), lambda: 1)
-        assert all(channel.offer(descriptor) for descriptor in pipes)
+        assert all(channel.offer(descriptor) for descriptor in links)
         held = fill_descriptors()
         taken = [channel.take()]
-        assert same_file(taken[0], pipes[0])
+        assert same_file(taken[0], links[0])
         for _ in range(3):
             with pytest.raises(OSError, match="Too many open files"):
                 channel.take()
-        for wanted in pipes[1:]:
+        for wanted in links[1:]:
             # Room for one connection and for the reserve that comes after it.
             os.close(held.pop())
             os.close(held.pop())
@@ -217,7 +247,7 @@ def test_channel_at_the_descriptor_limit_keeps_its_reserve_and_loses_nobody(pair
     run_in_child(take_at_the_limit)
 
 
-def test_channel_that_is_empty_at_the_limit_keeps_its_reserve(pair, pipes):
+def test_channel_that_is_empty_at_the_limit_keeps_its_reserve(pair, links):
     """A look that finds nothing must not give the reserve away."""
 
     def look_often():
@@ -226,7 +256,7 @@ def test_channel_that_is_empty_at_the_limit_keeps_its_reserve(pair, pipes):
         fill_descriptors()
         for _ in range(5):
             assert channel.take() is None
-        assert channel.offer(pipes[0])
-        assert same_file(channel.take(), pipes[0])
+        assert channel.offer(links[0])
+        assert same_file(channel.take(), links[0])
 
     run_in_child(look_often)

@@ -102,14 +102,16 @@ def test_busy_worker_finishes_its_request_and_goes():
 
 def test_request_that_does_not_end_is_ended_after_process_control_timeout():
     """Nobody else would end it."""
-    with started(main="process_control_timeout = 700ms") as fpm:
-        with FcgiClient(fpm.address("a.sock")) as client:
-            client.send(encode_request(1, make_params("/sleep?s=30"), keep_conn=True))
-            pid = wait_until(lambda: busy_workers(fpm))[0]
-            with watching(pid) as ends:
-                fpm.kill()
-                ends.wait(3)
-            assert not client.response().complete
+    with (
+        started(main="process_control_timeout = 700ms") as fpm,
+        FcgiClient(fpm.address("a.sock")) as client,
+    ):
+        client.send(encode_request(1, make_params("/sleep?s=30"), keep_conn=True))
+        pid = wait_until(lambda: busy_workers(fpm))[0]
+        with watching(pid) as ends:
+            fpm.kill()
+            ends.wait(3)
+        assert not client.response().complete
 
 
 def test_application_with_its_own_handler_for_term_finishes_and_goes():
@@ -131,7 +133,7 @@ def test_master_that_dies_while_an_import_runs_leaves_nothing(preload):
     main = "process_control_timeout = 500ms"
     with started("slow_import", preload, main, wait_ready=False) as fpm:
         fpm.log.wait_for("fpm is running")
-        wait_until(lambda: (fpm.folder / "control.sock").exists())
+        wait_until((fpm.folder / "control.sock").exists)
         wait_until(lambda: fpm.pool_status("a")["idle processes"] == 3)
         # Its title says that it is past the exec, and on its way into the import.
         wait_until(lambda: fpm.zygote_pid("c"))

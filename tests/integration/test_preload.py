@@ -59,9 +59,7 @@ LINK = socket.create_connection(("127.0.0.1", %d))
 
 
 def started(app_text, *, preload="auto", pm="static"):
-    return Pyfpm(
-        POOL.format(app="tried", pm=pm, preload=preload), files={"tried.py": app_text}
-    )
+    return Pyfpm(POOL.format(app="tried", pm=pm, preload=preload), files={"tried.py": app_text})
 
 
 def ask(fpm):
@@ -95,7 +93,9 @@ def test_preload_off_imports_in_every_worker():
 def test_import_that_starts_a_thread_moves_into_the_workers(daemon, pm):
     """A thread would be missing after the fork: workers import for themselves, and it runs."""
     with started(THREADED % daemon, pm=pm) as fpm:
-        fpm.log.wait_for(r"\[pool a\] workers will import the application themselves: .* threads: ticker")
+        fpm.log.wait_for(
+            r"\[pool a\] workers will import the application themselves: .* threads: ticker"
+        )
         first = ask(fpm)
         assert first["imported_by"] == first["pid"]
         assert "ticker" in first["threads"]

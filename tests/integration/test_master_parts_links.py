@@ -1,0 +1,140 @@
+"""The master's end of a control socket: messages in, descriptors out, never in."""
+
+import asyncio
+import os
+import socket
+
+import pytest
+
+from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors
+from pyfpm.master.handles import ControlLink
+from pyfpm.messages import (
+    MAX_MESSAGE_BYTES,
+    Drain,
+    LogLine,
+    Poke,
+    Saturated,
+    Spawn,
+    decode_message,
+    encode_message,
+)
+
+
+def converse(act):
+    """Run `await act(link, other)` and return the messages that the master heard."""
+    heard = []
+
+    async def main():
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        link = ControlLink(ours, heard.append)
+        try:
+            await act(link, theirs)
+            await asyncio.sleep(0.01)
+        finally:
+            link.close()
+            theirs.close()
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    return heard
+
+
+def open_count():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_messages_arrive_in_order_and_the_end_is_none():
+    """EOF is how the master learns that a process closed its socket."""
+
+    async def act(link, other):
+        other.send(encode_message(Saturated(1)))
+        other.send(encode_message(Saturated(2)))
+        other.close()
+
+    assert converse(act) == [Saturated(1), Saturated(2), None]
+
+
+@pytest.mark.parametrize(
+    "noise", [b"garbage", b"{}", encode_message(Poke()) * 2, b"x" * MAX_MESSAGE_BYTES]
+)
+def test_garbage_ends_the_conversation(noise):
+    """What follows garbage is not believed."""
+
+    async def act(link, other):
+        other.send(noise)
+        other.send(encode_message(Saturated(1)))
+
+    assert converse(act) == [None]
+
+
+def test_message_longer_than_the_limit_ends_the_conversation():
+    """The kernel cuts it; half a message is none."""
+
+    async def act(link, other):
+        long = b'{"kind": "LogLine", "level": "error", "message": "%b"}' % (b"x" * 100_000)
+        other.send(long)
+
+    assert converse(act) == [None]
+
+
+def test_descriptors_that_a_worker_attaches_are_dropped_by_the_kernel():
+    """The master would run out of descriptors otherwise."""
+    counts = []
+
+    async def act(link, other):
+        counts.append(open_count())
+        for _ in range(5):
+            send_with_descriptors(other, encode_message(LogLine("error", "m")), [0, 1, 2])
+        await asyncio.sleep(0.05)
+        counts.append(open_count())
+
+    assert converse(act) == [LogLine("error", "m")] * 5
+    assert counts[0] == counts[1]
+
+
+def test_descriptors_that_the_master_sends_arrive_with_their_message():
+    """Control socket and output pipes of a new worker."""
+
+    async def act(link, other):
+        assert link.send(Spawn(1, 2), [0, 1, 2])
+        data, descriptors, lost = receive_with_descriptors(other, MAX_MESSAGE_BYTES)
+        assert (decode_message(data), len(descriptors), lost) == (Spawn(1, 2), 3, False)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    assert converse(act) == []
+
+
+def test_process_that_reads_nothing_does_not_block_the_master():
+    """A stopped worker: sending says no, and the other pools go on."""
+
+    async def act(link, other):
+        sent = 0
+        while link.send(Drain(hand_over=True)):
+            sent += 1
+            assert sent < 100_000
+
+    assert converse(act) == []
+
+
+def test_closed_link_says_no_and_may_be_closed_again():
+    """Ends are told from several sides."""
+
+    async def act(link, other):
+        link.close()
+        link.close()
+        link.drain()
+        assert not link.send(Poke())
+        assert other.recv(10) == b""
+
+    assert converse(act) == []
+
+
+def test_last_words_of_a_dead_process_are_read():
+    """BootFailed may wait in the socket when the death is reaped."""
+
+    async def act(link, other):
+        other.send(encode_message(LogLine("error", "last words")))
+        other.close()
+        link.drain()
+
+    assert converse(act) == [LogLine("error", "last words"), None]
