@@ -58,6 +58,7 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
     step = "prepare"
     try:
         _reset_signals()
+        os.setsid()  # Ctrl-C in the master's terminal is for the master
         step = "pass descriptors"
         _place_descriptors(plan.descriptors)
         _restore_file_limit(plan.soft_file_limit)

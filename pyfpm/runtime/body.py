@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 class BodyError(OSError):
-    """The body cannot be read to its end: the client left, was too slow or sent too much."""
+    """The body cannot be read to its end: the client left, was too slow or sent too much.
+
+    `status` is what the client gets if the application lets the error through: 400, 408 or 413.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StreamedBody(io.RawIOBase):
@@ -60,7 +67,7 @@ class StreamedBody(io.RawIOBase):
             self._chunks[-1] = chunk[size:]
         self._count += size
         if self._most and self._count > self._most:
-            raise BodyError(f"the request body exceeds request_max_body ({self._most} bytes)")
+            raise BodyError(413, f"the request body exceeds request_max_body ({self._most} bytes)")
         return size
 
     def _refill(self) -> bool:
@@ -71,5 +78,7 @@ class StreamedBody(io.RawIOBase):
         if self._chunks:
             return True
         if self._declared is not None and self._count < self._declared:
-            raise BodyError(f"the request body ended after {self._count} of {self._declared} bytes")
+            raise BodyError(
+                400, f"the request body ended after {self._count} of {self._declared} bytes"
+            )
         return False

@@ -99,6 +99,7 @@ class Engine:
         os.eventfd_write(self._wake, 1)
 
     def _wait(self) -> list[tuple[int, int]]:
+        self._exchange.account_cpu()
         now_ns = time.monotonic_ns()
         self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
         self._slot.enter(_DRAINING if self._draining else _IDLE, now_ns)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyfpm.errors import BadRequest, ProtocolError
-from pyfpm.fastcgi import Abort, Send, Stdin, StdinEnd
+from pyfpm.fastcgi import Abort, Event, Send, Stdin, StdinEnd
 from pyfpm.messages import RequestLimits
 from pyfpm.observe import Page
 from pyfpm.runtime.application import Application
@@ -39,6 +39,7 @@ class Exchange:
         self._slot = slot
         self._pages = pages
         self._cpu_ns = time.process_time_ns()
+        self._busy_ns = 0  # since the processor time was last looked at
         self.mean_ns = 0
         """How long requests took lately, the latest weighing an eighth."""
         self.ended_ns = 0
@@ -115,12 +116,25 @@ class Exchange:
         return io.BytesIO(body)
 
     def _end(self, started_ns: int, *, failed: bool) -> None:
-        # One look at the CPU clock per request: between two requests a worker uses next to none.
-        cpu_ns = time.process_time_ns()
         now_ns = self.ended_ns = time.monotonic_ns()
-        self._slot.end_request(now_ns, cpu_ns - self._cpu_ns, failed=failed)
+        duration_ns = now_ns - started_ns
+        self._slot.end_request(duration_ns, failed=failed)
+        self._busy_ns += duration_ns
+        self.mean_ns += (duration_ns - self.mean_ns) >> 3
+
+    def account_cpu(self) -> None:
+        """The worker has nothing to do: write down the processor time of its last request.
+
+        The clock of the process is a system call, so it is read once for all requests of a turn;
+        the last one gets its share by duration.
+        """
+        if not self._busy_ns:
+            return
+        cpu_ns = time.process_time_ns()
+        used_ns = min(cpu_ns - self._cpu_ns, self._busy_ns)
+        self._slot.share_cpu(used_ns, self._busy_ns)
         self._cpu_ns = cpu_ns
-        self.mean_ns += (now_ns - started_ns - self.mean_ns) >> 3
+        self._busy_ns = 0
 
 
 class _Stream:
@@ -134,23 +148,33 @@ class _Stream:
         """The next chunks; empty at the end of STDIN. BodyError if there is no proper end."""
         connection = self._connection
         while not connection.body_done:
-            try:
-                data = read_some(connection.fd, READ_BYTES, self._timeout_s)
-                events = connection.codec.receive(data) if data else None
-            except (PeerGoneError, ProtocolError, TimeoutError) as error:
-                raise BodyError(f"request body: {error}") from error
-            if events is None:
-                raise BodyError("request body: the web server closed the connection")
-            chunks = []
-            for event in events:
-                if isinstance(event, Stdin):
-                    chunks.append(event.data)
-                elif isinstance(event, StdinEnd):
-                    connection.body_done = True
-                elif isinstance(event, Send):
-                    write_all(connection.fd, event.data, self._timeout_s)
-                elif isinstance(event, Abort):
-                    raise BodyError("request body: the web server aborted the request")
+            chunks = [chunk for event in self._next_events() for chunk in self._take(event)]
             if chunks:
                 return chunks
         return []
+
+    def _next_events(self) -> list[Event]:
+        connection = self._connection
+        try:
+            data = read_some(connection.fd, READ_BYTES, self._timeout_s)
+            if data:
+                return connection.codec.receive(data)
+        except TimeoutError as error:
+            raise BodyError(408, f"request body: {error}") from error
+        except (PeerGoneError, ProtocolError) as error:
+            raise BodyError(400, f"request body: {error}") from error
+        raise BodyError(400, "request body: the web server closed the connection")
+
+    def _take(self, event: Event) -> tuple[bytes, ...]:
+        match event:
+            case Stdin():
+                return (event.data,)
+            case StdinEnd():
+                self._connection.body_done = True
+            case Send():
+                write_all(self._connection.fd, event.data, self._timeout_s)
+            case Abort():
+                raise BodyError(400, "request body: the web server aborted the request")
+            case _:
+                pass
+        return ()

@@ -13,7 +13,8 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from pyfpm.kernel.watch import arm_exclusive, disarm
@@ -31,13 +32,20 @@ class Intake:
     """The sources of new connections of one worker, on its epoll."""
 
     def __init__(
-        self, epoll: select.epoll, plans: tuple[ListenerPlan, ...], channel: Channel
+        self,
+        epoll: select.epoll,
+        plans: tuple[ListenerPlan, ...],
+        channel: Channel,
+        complain: Callable[[str], None],
     ) -> None:
+        """`complain` takes a line for the log."""
+        self._complain = complain
         self._epoll = epoll
         self._channel = channel
         self._listeners = {plan.descriptor: _Listener(plan) for plan in plans}
         self._armed = False
-        self.refused = 0
+        self._refused = 0
+        self._next_complaint_s = 0.0
 
     @property
     def sources(self) -> frozenset[int]:
@@ -90,6 +98,15 @@ class Intake:
                     break
                 yield fd
 
+    def note_refused(self, host: str) -> None:
+        """A client outside listen.allowed_clients was cut off; one line a second says so."""
+        self._refused += 1
+        if time.monotonic() >= self._next_complaint_s:
+            more = f" ({self._refused} since the last such line)" if self._refused > 1 else ""
+            self._complain(f"client {host} is not among listen.allowed_clients: refused{more}")
+            self._refused = 0
+            self._next_complaint_s = time.monotonic() + 1
+
     def close(self) -> None:
         """Close listeners and channel, in a child that the application forked."""
         self._channel.close()
@@ -122,7 +139,7 @@ class _Listener:
                 raise
             if self._is_tcp and self._allowed and not self._admits(peer[0]):
                 os.close(fd)
-                intake.refused += 1
+                intake.note_refused(peer[0])
                 continue
             os.set_blocking(fd, False)
             return int(fd)

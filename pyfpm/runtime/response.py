@@ -50,6 +50,12 @@ class Response:
         return self._head.status if self._head is not None else 0
 
     @property
+    def surplus_bytes(self) -> int:
+        """How much of the body was cut because it exceeded its Content-Length."""
+        bodyless = self._head is not None and self._head.bodyless
+        return 0 if bodyless else self._length.surplus_bytes
+
+    @property
     def wants_no_body(self) -> bool:
         """Whether what the application produces as a body is dropped (HEAD, 204, 304)."""
         return self._head is not None and self._head.bodyless

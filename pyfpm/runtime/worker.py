@@ -126,7 +126,9 @@ class _Worker:
         return Engine(
             epoll=epoll,
             orders=orders,
-            intake=Intake(epoll, document.listeners, channel),
+            intake=Intake(
+                epoll, document.listeners, channel, lambda line: orders.log("error", line)
+            ),
             places=places,
             hand_over=HandOver(channel, places, slot, orders),
             assembly=Assembly(builder, limits),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyfpm.errors import ResponseError
 from pyfpm.runtime.application import Application
+from pyfpm.runtime.body import BodyError
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
 
@@ -57,11 +58,17 @@ def run_application(
     try:
         result = application(environ, response.start)
         _send(result, response)
+        if response.surplus_bytes:
+            _complain(environ, f"its body was cut: {response.surplus_bytes} bytes too long")
+    except BodyError as error:
+        # No defect of the application, so one line and no traceback.
+        _complain(environ, str(error))
+        _fail(response, error.status)
     except PeerGoneError:
         pass  # nobody is left to answer; the access line will show what was sent
     except BaseException:  # noqa: BLE001 - the boundary of application code
         _report(environ)
-        _fail(response)
+        _fail(response, 500)
     finally:
         close = getattr(result, "close", None)
         if close is not None:
@@ -90,21 +97,25 @@ def _send(result: Iterable[bytes], response: Response) -> None:
     response.finish()
 
 
-def _fail(response: Response) -> None:
+def _fail(response: Response, status: int) -> None:
     if response.begun:
         return
     with contextlib.suppress(PeerGoneError):
-        response.fail(500)
+        response.fail(status)
 
 
 def _report(environ: dict[str, object]) -> None:
-    """The traceback with the request line, to the stream that the pool's log collects."""
+    """The traceback of the exception at hand."""
+    _complain(environ, f"raised an exception\n{traceback.format_exc().rstrip()}")
+
+
+def _complain(environ: dict[str, object], what: str) -> None:
+    """What went wrong, with the request line, to the stream that the pool's log collects."""
     stream: Any = environ.get("wsgi.errors", sys.stderr)
-    request = (
-        f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI', environ.get('PATH_INFO'))}"
-    )
+    path = environ.get("REQUEST_URI") or environ.get("PATH_INFO")
+    request = f"{environ.get('REQUEST_METHOD')} {path}"
     try:
-        stream.write(f"{request!a} raised an exception\n{traceback.format_exc()}")
+        stream.write(f"{request!a}: {what}\n")
         stream.flush()
     except Exception:  # noqa: BLE001 - a broken stream must not cost the worker
-        os.write(2, b"pyfpm: an exception could not be logged\n")
+        os.write(2, b"pyfpm: a complaint about a request could not be logged\n")

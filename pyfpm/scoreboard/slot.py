@@ -173,14 +173,18 @@ class SlotWriter:
         words[_STAGE_SINCE_NS] = now_ns
         area[STAGE_AT] = _RUNNING
 
-    def end_request(self, now_ns: int, cpu_ns: int, *, failed: bool) -> None:
+    def end_request(self, duration_ns: int, *, failed: bool) -> None:
         """The request is over; `failed` says that its status was 5xx or that it broke midway."""
         words = self.words
         self._requests += 1
         words[_SEQUENCE] += 1
         words[_REQUESTS] = self._requests
-        words[_LAST_DURATION_NS] = now_ns - words[_REQUEST_STARTED_NS]
-        words[_LAST_CPU_NS] = cpu_ns
+        words[_LAST_DURATION_NS] = duration_ns
         if failed:
             words[_REQUESTS_5XX] += 1
         words[_SEQUENCE] += 1
+
+    def share_cpu(self, used_ns: int, busy_ns: int) -> None:
+        """`used_ns` of processor time fell on requests of `busy_ns`; the last gets its share."""
+        words = self.words
+        words[_LAST_CPU_NS] = used_ns * words[_LAST_DURATION_NS] // busy_ns

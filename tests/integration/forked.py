@@ -15,7 +15,7 @@ def run_in_child(function, *, timeout_s=10):
         try:
             function()
             report = b"ok"
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the forked process ends here either way
             report = traceback.format_exc().encode()
         os.write(writer, report[-60_000:])
         os._exit(0)
@@ -49,7 +49,7 @@ class Forked:
             try:
                 function(to_child, lambda byte: os.write(from_child, byte))
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the forked process ends here either way
                 traceback.print_exc()
             os._exit(code)
         os.close(to_child)

@@ -115,9 +115,7 @@ def test_request_that_was_there_before_the_adoption_is_seen(adoption, park):
 TCP_EOF = "a TCP peer's FIN is EPOLLIN without EPOLLHUP: notice_readable takes it for a request"
 
 
-def test_connection_that_the_web_server_closed_is_dropped_without_a_worker(
-    adoption, park, request
-):
+def test_connection_that_the_web_server_closed_is_dropped_without_a_worker(adoption, park, request):
     """nginx closes idle kept connections by the dozen; each would spawn a worker for nothing."""
     if "tcp" in request.node.name:
         request.applymarker(pytest.mark.xfail(reason=TCP_EOF, strict=True))

@@ -28,7 +28,9 @@ PACKAGE = Path(__file__).parents[2] / "pyfpm"
 class Launched:
     """One launched program: its output, what it said on the control socket, how it ended."""
 
-    def __init__(self, *argv, identity=NOBODY, directory="/", soft=1024, descriptors=None, env=None):
+    def __init__(
+        self, *argv, identity=NOBODY, directory="/", soft=1024, descriptors=None, env=None
+    ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reader, writer = os.pipe()
         null = os.open(os.devnull, os.O_RDWR)
@@ -131,9 +133,9 @@ def test_descriptors_land_under_their_numbers_also_where_numbers_overlap():
 def test_descriptor_that_stays_under_its_number_is_open_in_the_program():
     """dup2 onto itself would keep close-on-exec, and the program would find nothing."""
     descriptor = os.memfd_create("x")
-    launched = run_python(f"import os; print(os.fstat({descriptor}).st_size)", descriptors={
-        descriptor: descriptor
-    })
+    launched = run_python(
+        f"import os; print(os.fstat({descriptor}).st_size)", descriptors={descriptor: descriptor}
+    )
     os.close(descriptor)
     assert (launched.output, launched.code) == ("0\n", 0)
 
@@ -159,7 +161,7 @@ def test_environment_and_directory_are_those_of_the_plan(tmp_path):
 
 
 def test_identity_is_complete_when_the_program_begins(as_root):
-    """Every one of the four ids, the groups, umask and no_new_privs, from the kernel's own mouth."""
+    """All four ids, the groups, umask and no_new_privs, as the kernel tells them."""
     identity = Identity(12345, 23456, (23456, 34567), "ann", "/", 0o27, True)
     fields = Launched("/bin/cat", "/proc/self/status", identity=identity).fields()
     assert fields["Uid"].split() == ["12345"] * 4

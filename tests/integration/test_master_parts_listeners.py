@@ -265,6 +265,8 @@ def test_taken_port_is_an_error_with_the_address(make):
 def test_bare_port_answers_on_ipv4_at_least(make):
     """`listen = 9000`, as in PHP-FPM."""
     port = free_port()
-    listeners = open_listeners(make(f"listen = {port}", "listen.allowed_clients = 127.0.0.1"), OURSELVES)
+    listeners = open_listeners(
+        make(f"listen = {port}", "listen.allowed_clients = 127.0.0.1"), OURSELVES
+    )
     socket.create_connection(("127.0.0.1", port), 5).close()
     close_all(listeners)

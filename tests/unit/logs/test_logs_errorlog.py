@@ -171,8 +171,8 @@ def test_missing_folder_is_named(folder):
 
 def test_folder_in_the_place_of_the_file_is_named(folder):
     """`error_log = /var/log` is answered with the path."""
+    (folder / "logs").mkdir()
     with pytest.raises(PyfpmError, match=rf"open log {folder}/logs: Is a directory"):
-        (folder / "logs").mkdir()
         open_log(settings_of(folder / "logs"))
 
 

@@ -124,7 +124,7 @@ def test_control_characters_are_made_visible(text, shown):
 
 
 def test_carriage_return_does_not_hide_what_stands_before_it():
-    """`real\\rfake` on a terminal would show the fake alone."""
+    """A terminal would show the second half alone, over the first."""
     assert all("NOTICE: " in line for line in text_of("real\rfake").split("\n"))
 
 
@@ -187,9 +187,9 @@ def test_json_message_keeps_its_lines_and_is_cut_inside_the_object():
 
 
 def test_exception_of_a_library_is_shown_with_its_traceback():
-    """asyncio logs its own failures with exc_info."""
+    """The event loop logs its own failures with exc_info."""
     try:
-        raise ZeroDivisionError("the reason")
+        raise ZeroDivisionError("the reason")  # noqa: TRY301 - for its traceback
     except ZeroDivisionError as error:
         exc_info = (type(error), error, error.__traceback__)
     lines = text_of("task failed", exc_info=exc_info).splitlines()

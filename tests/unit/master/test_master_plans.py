@@ -69,7 +69,9 @@ def test_document_says_what_the_options_say(tmp_path):
 
 def test_document_of_real_options_survives_the_journey(tmp_path):
     """Every value is of a kind that JSON brings back."""
-    options = make_options(tmp_path, "listen = 127.0.0.1:9000", "listen.allowed_clients = 10.0.0.0/8")
+    options = make_options(
+        tmp_path, "listen = 127.0.0.1:9000", "listen.allowed_clients = 10.0.0.0/8"
+    )
     document = make_document(options, [UNIX, TCP])
     assert decode_boot_document(document.encode()) == document
 

@@ -21,9 +21,7 @@ def worker_in(slot, state):
 
 def view_one(board, state, stage, **view):
     SlotWriter(board.slot(2)).enter(stage.code, 7_000_000_000)
-    (seen,) = view_of(
-        [worker_in(2, state)], board, **{"waiting": False, "room": 1, **view}
-    ).workers
+    (seen,) = view_of([worker_in(2, state)], board, **{"waiting": False, "room": 1, **view}).workers
     return seen
 
 
@@ -58,7 +56,5 @@ def test_times_and_key_are_passed_on(board):
 def test_hostile_times_do_not_raise(board):
     """A slot may hold any number."""
     SlotWriter(board.slot(1)).words[Word.STAGE_SINCE_NS] = 2**64 - 1
-    (seen,) = view_of(
-        [worker_in(1, WorkerState.SERVING)], board, waiting=True, room=0
-    ).workers
+    (seen,) = view_of([worker_in(1, WorkerState.SERVING)], board, waiting=True, room=0).workers
     assert seen.quiet_since_s > 1e9

@@ -78,7 +78,9 @@ def test_callable_of_a_module_is_loaded(load):
 
 def test_attribute_path_reaches_into_objects(load):
     """`module:site.application` works as in other servers."""
-    source = "class site:\n    class inner:\n        application = staticmethod(lambda e, s: [b'x'])\n"
+    source = (
+        "class site:\n    class inner:\n        application = staticmethod(lambda e, s: [b'x'])\n"
+    )
     assert load(source, "site.inner.application")({}, None) == [b"x"]
 
 
@@ -186,12 +188,9 @@ def test_what_is_not_callable_is_refused_with_its_type(load, value, kind):
     "source",
     [
         "async def application(scope, receive, send):\n    pass\n",
-        "class A:\n    async def __call__(self, scope, receive, send):\n        pass\n"
-        "application = A()\n",
-        "class A:\n    async def call(self, scope, receive, send):\n        pass\n"
-        "application = A().call\n",
-        "import functools\nasync def f(x, scope, receive, send):\n    pass\n"
-        "application = functools.partial(f, 1)\n",
+        "class A:\n    async def __call__(self, scope, receive, send): ...\napplication = A()\n",
+        "class A:\n    async def call(self, scope, receive, send): ...\napplication = A().call\n",
+        "from functools import *\nasync def f(x, y, z, s): ...\napplication = partial(f, 1)\n",
     ],
     ids=["function", "instance", "method", "partial"],
 )
@@ -204,10 +203,8 @@ def test_asgi_applications_are_refused_at_boot(load, source):
     "source",
     [
         "class application:\n    def __init__(self, environ, start_response):\n        pass\n",
-        "class A:\n    def __call__(self, environ, start_response):\n        return []\n"
-        "application = A()\n",
-        "import functools\ndef f(x, environ, start_response):\n    return []\n"
-        "application = functools.partial(f, 1)\n",
+        "class A:\n    def __call__(self, environ, start): return []\napplication = A()\n",
+        "from functools import *\ndef f(x, y, z): return []\napplication = partial(f, 1)\n",
         "application = lambda environ, start_response: []\n",
         "def application(environ, start_response):\n    yield b''\n",
     ],

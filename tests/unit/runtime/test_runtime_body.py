@@ -149,7 +149,7 @@ def test_body_of_exactly_the_limit_passes():
     assert body_of([b"x" * 20], [b"x" * 5], most=25).read() == b"x" * 25
 
 
-@pytest.mark.parametrize("end", [BodyError("timed out"), BodyError("aborted")])
+@pytest.mark.parametrize("end", [BodyError(408, "timed out"), BodyError(400, "aborted")])
 def test_failure_of_the_sender_reaches_the_application(end):
     """Not as an end of file."""
     body = body_of([b"abc"], end=end)
