@@ -59,10 +59,11 @@ def run_application(
         result = application(environ, response.start)
         _send(result, response)
         if response.surplus_bytes:
-            _complain(environ, f"its body was cut: {response.surplus_bytes} bytes too long")
+            too_long = response.surplus_bytes
+            _complain(environ, f"sent {too_long} bytes more than its Content-Length: they were cut")
     except BodyError as error:
         # No defect of the application, so one line and no traceback.
-        _complain(environ, str(error))
+        _complain(environ, f"could not read its body: {error}")
         _fail(response, error.status)
     except PeerGoneError:
         pass  # nobody is left to answer; the access line will show what was sent
@@ -115,7 +116,7 @@ def _complain(environ: dict[str, object], what: str) -> None:
     path = environ.get("REQUEST_URI") or environ.get("PATH_INFO")
     request = f"{environ.get('REQUEST_METHOD')} {path}"
     try:
-        stream.write(f"{request!a}: {what}\n")
+        stream.write(f"{request!a} {what}\n")
         stream.flush()
     except Exception:  # noqa: BLE001 - a broken stream must not cost the worker
         os.write(2, b"pyfpm: a complaint about a request could not be logged\n")

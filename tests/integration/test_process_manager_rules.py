@@ -128,7 +128,8 @@ def test_second_worker_takes_what_a_full_one_leaves():
         clients = [stack.enter_context(FcgiClient(fpm.address("one.sock"))) for _ in range(4)]
         for client in clients:
             assert client.request("/pid", keep=True).status == 200
-        assert fpm.pool_status("one")["parked connections"] == 4
+        # A connection is parked when its response has left.
+        wait_until(lambda: fpm.pool_status("one")["parked connections"] == 4)
 
 
 def test_failed_boots_back_off_and_recover_without_a_restart():
