@@ -12,7 +12,7 @@ def shown():
     with open("/proc/self/cmdline", "rb") as file:
         line = file.read()
     with open("/proc/self/comm", encoding="utf-8") as file:
-        return line.rstrip(b"\0").decode(), file.read().strip()
+        return line.decode(), file.read().strip()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import time
 
 import pytest
 from forked import Forked
+from harness.machine import wait_until
+from harness.processes import process_fields
 
 from pyfpm.kernel.watch import (
     EXCLUSIVE,
@@ -144,6 +146,8 @@ class Sleeper(Forked):
     def __init__(self, listener):
         super().__init__(lambda orders, tell: self.sleep(listener, orders, tell))
         assert self.hear() == b"s"
+        # An epoll that nobody sleeps on is passed over when the kernel looks whom to wake.
+        wait_until(lambda: process_fields(self.pid)["State"].startswith("S"))
 
     @staticmethod
     def sleep(listener, orders, tell):

@@ -144,9 +144,11 @@ def test_body_beyond_the_limit_is_an_error_in_whatever_pieces_it_is_read(size):
         read_all()
 
 
-def test_body_of_exactly_the_limit_passes():
+def test_body_of_exactly_the_limit_passes_and_one_byte_more_does_not():
     """The limit is the most that is allowed."""
     assert body_of([b"x" * 20], [b"x" * 5], most=25).read() == b"x" * 25
+    with pytest.raises(BodyError):
+        body_of([b"x" * 20], [b"x" * 6], most=25).read()
 
 
 @pytest.mark.parametrize("end", [BodyError(408, "timed out"), BodyError(400, "aborted")])
