@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
+from pyfpm.config.accounts import find_group, find_user, person_of
 from pyfpm.config.draft import Draft
-from pyfpm.config.identity import find_group, find_user, person_of
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.reach import Person, Refusal, find_refusal
 from pyfpm.errors import Problem

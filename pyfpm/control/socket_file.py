@@ -7,15 +7,14 @@ file, of two masters that start together one wins and the other sees a live sock
 """
 
 import contextlib
-import errno
 import os
 import socket
-import stat
 from grp import getgrnam
 from pwd import getpwnam
 
 from pyfpm.control.protocol import ExitCode
-from pyfpm.errors import ControlError
+from pyfpm.errors import ControlError, SpawnError
+from pyfpm.kernel.socket_path import clear_stale_socket
 
 BACKLOG = 64
 
@@ -78,37 +77,17 @@ def _publish(temporary: str, path: str) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            _remove_stale(path)
+            _clear_stale(path)
         else:
             return
     raise ControlError(f"control socket {path}: another master starts at the same time")
 
 
-def _remove_stale(path: str) -> None:
+def _clear_stale(path: str) -> None:
     try:
-        before = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(before.st_mode):
-        raise ControlError(f"control socket {path}: a file that is no socket stands there")
-    if _answers(path):
-        raise ControlError(f"another master answers on {path}")
-    # If another master replaces the stale socket between our look and the unlink, its new file is
-    # left alone: it has another inode. What remains is the instant between these two lines.
-    after = os.lstat(path)
-    if (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino):
-        os.unlink(path)
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a full backlog is EAGAIN, which is somebody's backlog
-        code = probe.connect_ex(path)
-    if code in (errno.ECONNREFUSED, errno.ENOENT):
-        return False
-    if code in (0, errno.EAGAIN):
-        return True
-    raise ControlError(f"control socket {path}: {os.strerror(code)}")
+        clear_stale_socket(path)
+    except SpawnError as error:
+        raise ControlError(f"control socket {path}: {error}") from None
 
 
 def _user_id(owner: str | None) -> int:

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import signal
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -21,7 +20,7 @@ def _prctl(option: int, value: int | bytes) -> None:
         raise OSError(error, f"prctl {option}: {os.strerror(error)}")
 
 
-def set_parent_death_signal(signum: signal.Signals) -> None:
+def set_parent_death_signal(signum: int) -> None:
     """Send this process `signum` when its parent dies.
 
     The caller compares os.getppid() before and after: a parent that died in between sends

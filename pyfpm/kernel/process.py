@@ -12,3 +12,18 @@ def resident_bytes(pid: int) -> int:
             return int(statm.read().split()[1]) * _PAGE_BYTES
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def real_uid(pid: int) -> int | None:
+    """The real user of a process; None if it is gone.
+
+    Not the owner of /proc/PID, which is root for a process that may not be dumped.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Uid:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None

@@ -19,6 +19,8 @@ from pyfpm.logs.formats import JsonFormatter, TextFormatter
 from pyfpm.logs.levels import Level
 
 _FILE_MODE = 0o640
+# In containers people write the paths; opening those would follow a symbolic link.
+_STDERR = ("stderr", "/dev/stderr", "/proc/self/fd/2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def reopen_log() -> None:
 
 
 def _handler_for(target: str) -> logging.Handler:
-    if target == "stderr":
+    if target in _STDERR:
         return logging.StreamHandler(sys.stderr)
     if target == "syslog":
         handler = logging.handlers.SysLogHandler(
@@ -97,12 +99,18 @@ def _close(stream: TextIO) -> None:
 
 def _open(path: str) -> TextIO:
     _check_folder(os.path.dirname(path))
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Non-blocking: a FIFO without a reader must be an error, not a start that hangs.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags, _FILE_MODE)
     except OSError as error:
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
         raise PyfpmError(f"open log {path}: {reason}") from error
+    os.set_blocking(descriptor, True)
+    owner = os.fstat(descriptor).st_uid
+    if owner not in (0, os.geteuid()):
+        os.close(descriptor)
+        raise PyfpmError(f"open log {path}: it belongs to user {owner}: remove it or log elsewhere")
     return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 

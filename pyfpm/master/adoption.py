@@ -22,7 +22,9 @@ from pyfpm.kernel.descriptors import (
 
 MOST = 4096
 _BATCH = 64
-_GONE = select.EPOLLHUP | select.EPOLLERR
+_WANTED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+# A Unix peer that closed shows HUP, a TCP peer RDHUP alone.
+_GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
 class Adoption:
@@ -39,6 +41,11 @@ class Adoption:
         return len(self._deadlines)
 
     @property
+    def is_full(self) -> bool:
+        """Whether no more may be taken out of the channel."""
+        return len(self._deadlines) >= MOST
+
+    @property
     def has_readable(self) -> bool:
         """Whether a connection here waits for a worker."""
         return bool(self._readable)
@@ -51,7 +58,7 @@ class Adoption:
         """Take connections out of the channel; how many were kept."""
         kept = 0
         for _ in range(_BATCH):
-            if len(self._deadlines) >= MOST:
+            if self.is_full:
                 break
             try:
                 _, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
@@ -61,7 +68,7 @@ class Adoption:
                 continue
             if _is_connection(descriptors[0]):
                 self._deadlines[descriptors[0]] = now_s + keep_s
-                self._epoll.register(descriptors[0], select.EPOLLIN | select.EPOLLONESHOT)
+                self._epoll.register(descriptors[0], _WANTED)
                 kept += 1
             else:
                 os.close(descriptors[0])
@@ -88,9 +95,11 @@ class Adoption:
             self._drop(fd)
 
     def expire(self, now_s: float) -> None:
-        """Close what has been idle for longer than keepalive_timeout."""
-        for fd in [fd for fd, deadline_s in self._deadlines.items() if deadline_s <= now_s]:
-            self._drop(fd)
+        """Close what has been idle for longer than keepalive_timeout and waits for no worker."""
+        late = [fd for fd, deadline_s in self._deadlines.items() if deadline_s <= now_s]
+        for fd in late:
+            if fd not in self._readable:
+                self._drop(fd)
 
     def close(self) -> None:
         """Close everything: the pool ends."""

@@ -270,6 +270,7 @@ def run_master(config: Config, *, allow_root: bool, front: FrontProcess | None =
     is left then. `allow_root` has been applied when the configuration was loaded.
     """
     del allow_root
+    _keep_descriptors_from_pools()
     main = config.main
     settings = LogSettings(
         target=main.error_log,
@@ -282,6 +283,14 @@ def run_master(config: Config, *, allow_root: bool, front: FrontProcess | None =
     for notice in config.notices:
         Log().notice("config", str(notice))
     return asyncio.run(_run(config, front))
+
+
+def _keep_descriptors_from_pools() -> None:
+    """Whatever our own parent left open and inheritable must not reach a pool's interpreter."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the folder's own descriptor is closed again
+                os.set_inheritable(int(name), False)
 
 
 async def _run(config: Config, front: FrontProcess | None) -> int:

@@ -72,14 +72,14 @@ class Demand:
         board = self._memory.board
         return (
             any(is_readable(listener.sock.fileno()) for listener in self._listeners)
-            or self._memory.handed_over > 0
+            or self._memory.handed_off > 0
             or self._adoption.has_readable
             or any(board.pending(worker.slot) for worker in workers)
         )
 
     def waiting_count(self) -> int:
         """How many connections wait at the listeners and in the channel."""
-        return sum(queue.waiting for queue in self.queues()) + self._memory.handed_over
+        return sum(queue.waiting for queue in self.queues()) + self._memory.handed_off
 
     def queues(self) -> list[ListenQueue]:
         """The backlog of each listener."""
@@ -115,7 +115,8 @@ class Demand:
     def mind_channel(self, workers: Iterable[WorkerHandle]) -> None:
         """Give adopted connections to a worker that serves; without any, adopt.
 
-        While a worker boots the channel is left alone: what is in it, that worker will take.
+        While a worker boots the channel is left alone: what is in it, that worker will take. So it
+        is while the master keeps as many connections as it may.
         """
         states = {worker.state for worker in workers}
         loop = asyncio.get_running_loop()
@@ -123,7 +124,7 @@ class Demand:
         if WorkerState.SERVING in states:
             loop.remove_reader(receive)
             self._adoption.return_readable()
-        elif WorkerState.BOOTING in states:
+        elif WorkerState.BOOTING in states or self._adoption.is_full:
             loop.remove_reader(receive)
         else:
             loop.add_reader(receive, self._adopt)
@@ -134,6 +135,9 @@ class Demand:
 
     def _adopt(self) -> None:
         self._adoption.adopt_waiting(time.monotonic(), self._keep_s)
+        if self._adoption.is_full:  # the reader would fire without end; a later look adds it again
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._memory.channel_receive.fileno())
 
     def _on_adopted(self) -> None:
         self._adoption.notice_readable()

@@ -37,8 +37,8 @@ def resolve_identity(pool: PoolOptions, *, is_root: bool) -> Identity:
         own = _find_user(str(os.geteuid()))
         return Identity(None, None, (), own.name, own.home, pool.umask, pool.no_new_privs)
     user = _find_user(pool.user)
-    gid = user.gid if pool.group is None else _find_group(pool.group)
-    extra = {_find_group(group) for group in pool.extra_groups}
+    gid = user.gid if pool.group is None else find_gid(pool.group)
+    extra = {find_gid(group) for group in pool.extra_groups}
     groups = sorted({gid, *_groups_of(user), *extra})
     return Identity(
         user.uid, gid, tuple(groups), user.name, user.home, pool.umask, pool.no_new_privs
@@ -94,7 +94,13 @@ def _find_user(text: str) -> _User:
     return _User(found.pw_uid, found.pw_gid, found.pw_name, found.pw_dir)
 
 
-def _find_group(text: str) -> int:
+def find_uid(text: str) -> int:
+    """The number of a user given by name or number; SpawnError for an unknown name."""
+    return _find_user(text).uid
+
+
+def find_gid(text: str) -> int:
+    """The number of a group given by name or number; SpawnError for an unknown name."""
     if text.isdecimal():
         return int(text)
     try:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pyfpm.errors import SpawnError
 from pyfpm.master.identity import Identity, apply_identity
 from pyfpm.messages import BootFailed, InheritedDescriptor, encode_message
 
@@ -56,11 +55,13 @@ def launch(plan: LaunchPlan) -> int:
 
 def _be_child(plan: LaunchPlan) -> NoReturn:
     step = "prepare"
+    control = plan.descriptors[InheritedDescriptor.CONTROL]
     try:
         _reset_signals()
         os.setsid()  # Ctrl-C in the master's terminal is for the master
         step = "pass descriptors"
         _place_descriptors(plan.descriptors)
+        control = InheritedDescriptor.CONTROL
         _restore_file_limit(plan.soft_file_limit)
         step = f"become {plan.identity.name or 'the user'}"
         apply_identity(plan.identity)
@@ -70,9 +71,9 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - no shell is the point
     except OSError as error:
-        _report(f"{step}: {error.strerror}")
-    except SpawnError as error:
-        _report(f"{step}: {error}")
+        _report(control, f"{step}: {error.strerror}")
+    except Exception as error:  # noqa: BLE001 - the child's boundary: say why, and end
+        _report(control, f"{step}: {error}")
     finally:
         os._exit(EXIT_LAUNCH_FAILED)
 
@@ -100,7 +101,7 @@ def _restore_file_limit(soft: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _report(reason: str) -> None:
-    with contextlib.suppress(OSError), socket.socket(fileno=InheritedDescriptor.CONTROL) as control:
-        control.send(encode_message(BootFailed(reason)))
-        control.detach()
+def _report(control: int, reason: str) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=control) as link:
+        link.send(encode_message(BootFailed(reason)))
+        link.detach()

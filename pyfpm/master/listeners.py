@@ -1,16 +1,14 @@
 """The listening sockets of a pool, open for as long as the pool lives."""
 
 import contextlib
-import grp
 import os
-import pwd
 import socket
 from dataclasses import dataclass
 
 from pyfpm.config import PoolOptions, TcpAddress, UnixAddress, format_address
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.socket_path import clear_stale_socket
-from pyfpm.master.identity import Identity
+from pyfpm.master.identity import Identity, find_gid, find_uid
 
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
 
@@ -63,8 +61,10 @@ def open_listeners(pool: PoolOptions, identity: Identity) -> list[Listener]:
 
 
 def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
+    folder = os.path.dirname(path)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(os.path.dirname(path), 0o755)
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # noqa: S103 - the contract's mode, whatever the umask is
     clear_stale_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Bound with no permissions at all, then given its owner and mode, and only then listening:
@@ -81,7 +81,7 @@ def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
         if os.geteuid() == 0:
             os.chown(path, *_socket_owner(pool, identity))
         elif pool.listen_group is not None:
-            os.chown(path, -1, _group_id(pool.listen_group))
+            os.chown(path, -1, find_gid(pool.listen_group))
         os.chmod(path, pool.listen_mode)
         sock.listen(_backlog(pool.listen_backlog))
         found = os.lstat(path)
@@ -95,7 +95,10 @@ def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
 def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
     text = format_address(address)
     if not address.host:
-        sock = _bind_tcp(socket.AF_INET6, ("::", address.port), pool, dual=True)
+        if socket.has_dualstack_ipv6():
+            sock = _bind_tcp(socket.AF_INET6, ("::", address.port), pool, dual=True)
+        else:  # IPv6 is switched off in many containers
+            sock = _bind_tcp(socket.AF_INET, ("0.0.0.0", address.port), pool, dual=False)  # noqa: S104 - what a bare port asks for
         return [Listener(text, sock, None, (0, 0))]
     found = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -137,14 +140,6 @@ def _backlog(wanted: int) -> int:
 
 
 def _socket_owner(pool: PoolOptions, identity: Identity) -> tuple[int, int]:
-    uid = identity.uid if pool.listen_owner is None else _user_id(pool.listen_owner)
-    gid = identity.gid if pool.listen_group is None else _group_id(pool.listen_group)
+    uid = identity.uid if pool.listen_owner is None else find_uid(pool.listen_owner)
+    gid = identity.gid if pool.listen_group is None else find_gid(pool.listen_group)
     return (-1 if uid is None else uid), (-1 if gid is None else gid)
-
-
-def _user_id(text: str) -> int:
-    return int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid
-
-
-def _group_id(text: str) -> int:
-    return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid

@@ -202,8 +202,8 @@ class Pool:
 
     def _slot_of(self, worker: WorkerHandle) -> SlotCopy:
         """What the worker's slot says, but the pid and the memory as the kernel has them."""
-        pid = worker.pid or 0
         copy = self._memory.board.read(worker.slot)
+        pid = worker.pid or copy.pid  # before the zygote's report, the worker's own word
         return replace(copy, pid=pid, last_memory_bytes=resident_bytes(pid) if pid else 0)
 
     def _publish(self) -> None:

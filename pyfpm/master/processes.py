@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pyfpm.config import PoolOptions
 from pyfpm.kernel.memfd import create_sealed_copy
 from pyfpm.kernel.pidfd import open_child, send_signal
+from pyfpm.kernel.process import real_uid
 from pyfpm.master.handles import ControlLink, OnMessage, WorkerHandle, WorkerState, ZygoteHandle
 from pyfpm.master.identity import Identity
 from pyfpm.master.launch import LaunchPlan, launch
@@ -140,20 +141,28 @@ class Processes:
         return worker
 
     def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
-        """Believe that `pid` is this worker if it is a child of ours that nobody else claimed."""
+        """Believe that `pid` is this worker, if nothing says that it is not.
+
+        It must be a child of ours that nobody claimed before, and of this pool's user: otherwise
+        a hostile zygote could claim what another pool left behind, and have it signalled.
+        """
         if self._setting.reaper.knows(pid):
             return False
         pidfd = open_child(pid)
         if pidfd is None:
+            return False
+        uid = self._identity.uid
+        if uid is not None and real_uid(pid) not in (uid, None):
+            os.close(pidfd)
             return False
         worker.pid = pid
         worker.pidfd = pidfd
         return True
 
     @staticmethod
-    def drain(worker: WorkerHandle, reason: str, *, hand_over: bool) -> bool:
+    def drain(worker: WorkerHandle, reason: str, *, hand_off: bool) -> bool:
         """Tell a worker to finish and leave; False if it could not be told now."""
-        if worker.link is None or not worker.link.send(Drain(hand_over)):
+        if worker.link is None or not worker.link.send(Drain(hand_off)):
             return False
         worker.state = WorkerState.DRAINING
         worker.leaves_for = worker.leaves_for or reason

@@ -5,13 +5,15 @@ are of known children and some of strangers. A worker may die before its zygote'
 pid arrives; deaths of unknown pids are therefore kept for a while, and `watch` answers with them.
 """
 
+import logging
 import os
 import signal
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _KEPT_MOST = 1024
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +53,39 @@ class Reaper:
         """The death of `pid` if it was reaped before anybody watched it."""
         return self._strangers.pop(pid, None)
 
+    def forget_early_death(self, pid: int) -> None:
+        """A living process has this pid now: a kept death of it is somebody else's."""
+        self._strangers.pop(pid, None)
+
     def watch(self, pid: int, watcher: Watcher) -> None:
         """Call `watcher` once, when `pid` has been reaped."""
         self._watchers[pid] = watcher
 
     def reap(self) -> None:
         """Collect every child that has ended; called at SIGCHLD."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
-            except ChildProcessError:
-                return
-            if found is None:
-                return
-            exited = found.si_code == os.CLD_EXITED
-            death = Death(found.si_status if exited else None, None if exited else found.si_status)
-            watcher = self._watchers.pop(found.si_pid, None)
-            if watcher is not None:
-                watcher(death)
+        for pid, death in _collect():
+            watcher = self._watchers.pop(pid, None)
+            if watcher is None:
+                self._strangers[pid] = death
                 continue
-            self._strangers[found.si_pid] = death
-            while len(self._strangers) > _KEPT_MOST:
-                self._strangers.popitem(last=False)
+            try:
+                watcher(death)
+            except Exception:  # a defect in one pool must not leave the deaths of others untold
+                _LOGGER.exception("the death of process %d could not be dealt with", pid)
+        while len(self._strangers) > _KEPT_MOST:
+            self._strangers.popitem(last=False)
+
+
+def _collect() -> Iterator[tuple[int, Death]]:
+    """Reap until nobody is left."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        if found.si_code == os.CLD_EXITED:
+            yield found.si_pid, Death(found.si_status, None)
+        else:
+            yield found.si_pid, Death(None, found.si_status)

@@ -50,7 +50,7 @@ class PoolMemory:
         return max(self._taken, default=-1) + 1
 
     @property
-    def handed_over(self) -> int:
+    def handed_off(self) -> int:
         """Connections that wait in the channel."""
         return unread_bytes(self.channel_receive.fileno())
 

@@ -53,15 +53,15 @@ class WorkerKeeper:
             self._time_boot(worker)
 
     def retire(self, slot: int) -> None:
-        """Ask the worker of this slot to hand over what it has and leave."""
+        """Ask the worker of this slot to hand off what it has and leave."""
         for worker in self.by_serial.values():
             if worker.slot == slot and worker.state in (WorkerState.SERVING, WorkerState.BOOTING):
-                self.processes.drain(worker, IDLE, hand_over=True)
+                self.processes.drain(worker, IDLE, hand_off=True)
 
     def drain_all(self) -> None:
         """The service ends: every worker finishes what it has."""
         for worker in self.by_serial.values():
-            if not self.processes.drain(worker, STOP, hand_over=False):
+            if not self.processes.drain(worker, STOP, hand_off=False):
                 self.processes.end(worker, signal.SIGTERM)
 
     def poke(self) -> None:
@@ -77,16 +77,21 @@ class WorkerKeeper:
         worker = self.by_serial.get(serial)
         if worker is None or worker.pid is not None:
             return
+        if self.processes.accept_claim(worker, pid):
+            self.reaper.forget_early_death(pid)  # of another process that once had this pid
+            self.reaper.watch(pid, lambda death: self._ended(worker, death))
+            self.log.debug("worker_started", f"child {pid} started", pid=pid)
+            return
         early = self.reaper.early_death(pid)
         if early is not None:
             worker.pid = pid
             self._ended(worker, early)
-        elif self.processes.accept_claim(worker, pid):
-            self.reaper.watch(pid, lambda death: self._ended(worker, death))
-            self.log.debug("worker_started", f"child {pid} started", pid=pid)
-        else:
-            self.log.error("false_claim", f"the zygote claims pid {pid}, which is no new child")
-            self.forget(worker)
+            return
+        text = f"the zygote claims pid {pid}, which is no new child"
+        self.log.error("false_claim", text)
+        self.forget(worker)
+        self.health.boot_failed(text, worker.spawned_s)
+        self.look()
 
     def failed_to_fork(self, serial: int, error: str) -> None:
         """The zygote could not make the worker."""

@@ -70,10 +70,10 @@ class BootFailed:
 class Drain:
     """Master to worker: serve what you have, then end.
 
-    Without `hand_over` the service ends, and idle kept connections are closed, not given away.
+    Without `hand_off` the service ends, and idle kept connections are closed, not given away.
     """
 
-    hand_over: bool
+    hand_off: bool
 
 
 @dataclass(frozen=True, slots=True)

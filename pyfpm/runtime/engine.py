@@ -1,7 +1,7 @@
 """The worker's loop: one epoll for listeners, hand-off channel, connections and orders (DESIGN 3).
 
 Each turn takes at most one new connection, before any application code runs, and then serves
-every connection that is readable. `Places` holds the connections between turns.
+every connection that is readable. `ConnectionTable` holds the connections between turns.
 """
 
 import os
@@ -13,14 +13,15 @@ from pyfpm.fastcgi import Limits
 from pyfpm.kernel.watch import disarm, is_readable
 from pyfpm.messages import Drain, Draining, Poke, RequestLimits
 from pyfpm.runtime.assembly import Assembly
+from pyfpm.runtime.body_stream import READ_BYTES
 from pyfpm.runtime.connection import Connection
-from pyfpm.runtime.exchange import READ_BYTES, Exchange
-from pyfpm.runtime.handover import HandOver
+from pyfpm.runtime.connection_table import NS, ConnectionTable
+from pyfpm.runtime.exchange import Exchange
+from pyfpm.runtime.handoff import HandOff
 from pyfpm.runtime.intake import Intake, out_of_descriptors
 from pyfpm.runtime.minder import Minder
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.peer import PeerGoneError
-from pyfpm.runtime.places import NS, Places
 from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
 
@@ -41,8 +42,8 @@ class Engine:
         epoll: select.epoll,
         orders: Orders,
         intake: Intake,
-        places: Places,
-        hand_over: HandOver,
+        table: ConnectionTable,
+        hand_off: HandOff,
         assembly: Assembly,
         exchange: Exchange,
         slot: SlotWriter,
@@ -54,9 +55,9 @@ class Engine:
         self._orders = orders
         self._intake = intake
         self._sources = intake.sources
-        self._places = places
-        self._parked = places.parked
-        self._hand_over = hand_over
+        self._table = table
+        self._parked = table.parked
+        self._hand_off = hand_off
         self._assembly = assembly
         self._exchange = exchange
         self._slot = slot
@@ -75,7 +76,7 @@ class Engine:
         self._is_child = False
         self._gives_away = True  # what a drain does with idle kept connections
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._minder = Minder(self, places.parked, hand_over) if use_minder else None
+        self._minder = Minder(self, table.parked, hand_off) if use_minder else None
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class Engine:
                 self._start_drain()
             if self._draining and self._is_drained():
                 return
-            if self._places.closed_one:
+            if self._table.closed_one:
                 self._listen_again()
             self._turn(self._wait())
 
@@ -103,7 +104,7 @@ class Engine:
         now_ns = time.monotonic_ns()
         self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
         self._slot.enter(_DRAINING if self._draining else _IDLE, now_ns)
-        deadline_ns = self._places.next_deadline_ns
+        deadline_ns = self._table.next_deadline_ns
         if not deadline_ns:
             return self._epoll.poll()
         if deadline_ns > now_ns:
@@ -128,7 +129,7 @@ class Engine:
             if self._take_new(source, ready):
                 break
         if len(ready) > 1:
-            self._hand_over.offer_surplus(ready, self._exchange.mean_ns)
+            self._hand_off.offer_surplus(ready, self._exchange.mean_ns)
         words = self._slot.words
         left = len(ready)
         for fd in ready:
@@ -140,11 +141,11 @@ class Engine:
 
     def _take_other(self, fd: int) -> None:
         """An event of anything but parked connections and listeners; or a stale one of those."""
-        connection = self._places.take_waiting(fd)
+        connection = self._table.take_waiting(fd)
         if connection is not None:
             self._receive(connection)
-        elif fd in self._places.lingering:
-            self._places.read_lingering(fd)
+        elif fd in self._table.lingering:
+            self._table.read_lingering(fd)
         elif fd == self._orders.fileno():
             self._take_order()
         elif fd == self._wake:
@@ -152,15 +153,15 @@ class Engine:
 
     def _sweep(self) -> None:
         """Close what has outstayed its deadline."""
-        late, idle = self._places.expired(time.monotonic_ns())
+        late, idle = self._table.expired(time.monotonic_ns())
         for connection in late:
             self._orders.log("warning", "a request did not arrive in time: connection closed")
             if connection.request_id:
                 refusal = BadRequest(408, "the request did not arrive in time")
                 self._exchange.refuse(connection, refusal)
         for connection in (*late, *idle):
-            self._places.close(connection)
-        self._places.closed_one = True
+            self._table.close(connection)
+        self._table.closed_one = True
 
     # -- new connections --------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Engine:
         # closed after its answer never needs to be.
         self._parked[fd] = connection
         ready.append(fd)
-        if len(self._places) >= self._limits.max_connections:
+        if len(self._table) >= self._limits.max_connections:
             self._intake.disarm()
 
     def _pause_listening(self, reason: str) -> None:
@@ -196,12 +197,12 @@ class Engine:
         self._intake.disarm()
         # The application may hold the descriptors, and then no close of ours says when one is
         # free: look again in a second.
-        self._places.next_deadline_ns = time.monotonic_ns() + _RETRY_NS
+        self._table.next_deadline_ns = time.monotonic_ns() + _RETRY_NS
 
     def _listen_again(self) -> None:
-        self._places.closed_one = False
+        self._table.closed_one = False
         may_listen = not (self._intake.armed or self._draining)
-        if may_listen and len(self._places) < self._limits.max_connections:
+        if may_listen and len(self._table) < self._limits.max_connections:
             self._intake.arm()
 
     # -- receiving and serving --------------------------------------------------------------
@@ -216,23 +217,23 @@ class Engine:
         except OSError:
             data = b""
         if not data:
-            self._places.close(connection)
+            self._table.close(connection)
             return
         try:
             events = connection.codec.receive(data)
-            if not self._assembly.take(connection, events, self._places.held_bytes):
+            if not self._assembly.take(connection, events, self._table.held_bytes):
                 self._keep(connection)
                 return
             self._assembly.check_whole_body(connection)
         except ProtocolError as error:
             self._slot.words[Word.PROTOCOL_ERRORS] += 1
             self._orders.log("warning", f"protocol error, connection closed: {error}")
-            self._places.close(connection)
+            self._table.close(connection)
         except BadRequest as refusal:
             self._orders.log("warning", f"request refused with {refusal.status}: {refusal}")
             self._after(connection, whole=self._exchange.refuse(connection, refusal))
         except PeerGoneError:
-            self._places.close(connection)
+            self._table.close(connection)
         else:
             self._serve(connection)
 
@@ -255,26 +256,26 @@ class Engine:
         connection.served += 1
         most = self._keepalive_most
         if not whole:
-            self._places.close(connection)
+            self._table.close(connection)
         elif connection.keep and not (most and connection.served >= most):
             connection.codec.request_ended()
             connection.clear_request()
             connection.deadline_ns = self._exchange.ended_ns + self._keepalive_ns
             self._keep(connection)
         elif connection.body_done:
-            self._places.close(connection)
+            self._table.close(connection)
         else:
-            self._places.linger(connection)
+            self._table.linger(connection)
 
     def _keep(self, connection: Connection) -> None:
         """Wait for more on this connection, as parked or as waiting."""
         if connection.codec.is_quiet:
-            self._places.park(connection)
+            self._table.park(connection)
             if self._minder is not None and not self._minder.started:
                 self._minder.start_once()
-        elif not self._places.hold(connection):
+        elif not self._table.hold(connection):
             self._orders.log("warning", "request_buffer_total reached: a half-sent request dropped")
-            self._places.close(connection)
+            self._table.close(connection)
 
     # -- orders and drain -------------------------------------------------------------------
 
@@ -287,8 +288,8 @@ class Engine:
             self._drain_asked = self._drain_asked or "the master is gone"
             return
         match order:
-            case Drain(hand_over):
-                self._gives_away = hand_over
+            case Drain(hand_off):
+                self._gives_away = hand_off
                 self._drain_asked = _ORDERED
             case Poke():
                 self._intake.rearm()
@@ -317,15 +318,15 @@ class Engine:
             if connection is None:
                 continue
             if self._gives_away:
-                if not self._hand_over.give(connection):
+                if not self._hand_off.give(connection):
                     break
             elif is_readable(connection.fd):
                 self._receive(connection)  # the service ends, but this request was sent before
             else:
-                self._places.close(connection)
+                self._table.close(connection)
         if self._parked:
-            self._places.next_deadline_ns = time.monotonic_ns() + _PLACE_RETRY_NS
-        return not len(self._places)
+            self._table.next_deadline_ns = time.monotonic_ns() + _PLACE_RETRY_NS
+        return not len(self._table)
 
     def close_in_child(self) -> None:
         """In a child that the application forked: let go of what belongs to the worker.
@@ -341,4 +342,4 @@ class Engine:
         self._intake.close()
         if self._serving is not None:
             self._serving.close()
-        self._places.close_in_child()
+        self._table.close_in_child()

@@ -1,23 +1,22 @@
 """One request from environ to END_REQUEST: the pool's own pages, or the application."""
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
 from typing import Any
 
-from pyfpm.errors import BadRequest, ProtocolError
-from pyfpm.fastcgi import Abort, Event, Send, Stdin, StdinEnd
+from pyfpm.errors import BadRequest
 from pyfpm.messages import RequestLimits
 from pyfpm.observe import Page
 from pyfpm.runtime.application import Application
-from pyfpm.runtime.body import BodyError, StreamedBody
+from pyfpm.runtime.body import StreamedBody
+from pyfpm.runtime.body_stream import READ_BYTES, BodyStream
 from pyfpm.runtime.connection import Connection
-from pyfpm.runtime.peer import PeerGoneError, read_some, write_all
+from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
 from pyfpm.runtime.wsgi import run_application
 from pyfpm.scoreboard import SlotWriter
-
-READ_BYTES = 65536
 
 PageMaker = Callable[[str, str], Page]
 """A page of the pool's own, from (query string, method)."""
@@ -62,9 +61,10 @@ class Exchange:
             environ["wsgi.input"] = self._body_of(connection, environ)
             run_application(self._application, environ, response)
         except BadRequest as refusal:
-            return self.refuse(connection, refusal)
+            with contextlib.suppress(PeerGoneError):
+                response.fail(refusal.status, str(refusal))
         except PeerGoneError:
-            return False
+            pass  # nobody is left to answer
         finally:
             self._end(started_ns, failed=not response.ended or response.status >= 500)
         return response.ended
@@ -95,7 +95,7 @@ class Exchange:
         if not connection.body_done:
             raw = StreamedBody(
                 connection.body,
-                _Stream(connection, self._limits.body_timeout_s).receive,
+                BodyStream(connection, self._limits.body_timeout_s).receive,
                 declared,
                 self._limits.max_body_bytes,
             )
@@ -135,46 +135,3 @@ class Exchange:
         self._slot.share_cpu(used_ns, self._busy_ns)
         self._cpu_ns = cpu_ns
         self._busy_ns = 0
-
-
-class _Stream:
-    """Receives the rest of a body while the application reads it."""
-
-    def __init__(self, connection: Connection, timeout_s: float) -> None:
-        self._connection = connection
-        self._timeout_s = timeout_s
-
-    def receive(self) -> list[bytes]:
-        """The next chunks; empty at the end of STDIN. BodyError if there is no proper end."""
-        connection = self._connection
-        while not connection.body_done:
-            chunks = [chunk for event in self._next_events() for chunk in self._take(event)]
-            if chunks:
-                return chunks
-        return []
-
-    def _next_events(self) -> list[Event]:
-        connection = self._connection
-        try:
-            data = read_some(connection.fd, READ_BYTES, self._timeout_s)
-            if data:
-                return connection.codec.receive(data)
-        except TimeoutError as error:
-            raise BodyError(408, f"request body: {error}") from error
-        except (PeerGoneError, ProtocolError) as error:
-            raise BodyError(400, f"request body: {error}") from error
-        raise BodyError(400, "request body: the web server closed the connection")
-
-    def _take(self, event: Event) -> tuple[bytes, ...]:
-        match event:
-            case Stdin():
-                return (event.data,)
-            case StdinEnd():
-                self._connection.body_done = True
-            case Send():
-                write_all(self._connection.fd, event.data, self._timeout_s)
-            case Abort():
-                raise BodyError(400, "request body: the web server aborted the request")
-            case _:
-                pass
-        return ()

@@ -1,111 +1,72 @@
-"""The hand-off channel: how a kept connection finds a worker that has time for it (DESIGN 4).
+"""Giving connections to other workers: which, when, and how without losing one (DESIGN 4)."""
 
-One SEQPACKET socket pair per pool. Every worker and the master hold both ends, so what is in
-flight survives any of them. A message is one byte and one descriptor; FIONREAD therefore counts
-the messages.
+import time
 
-The surplus rule: connections are offered only while more workers are idle than messages wait.
-Without that bound a saturated pool passed a third of all requests round in circles. Two workers
-may see the same idle third one and both offer: the second message then waits until somebody goes
-idle, like a connection in the listen backlog, and nothing is lost.
-"""
+from pyfpm.messages import Saturated
+from pyfpm.runtime.channel import Channel
+from pyfpm.runtime.connection import Connection
+from pyfpm.runtime.connection_table import ConnectionTable
+from pyfpm.runtime.orders import Orders
+from pyfpm.scoreboard import SlotWriter
+from pyfpm.scoreboard.slot import Word
 
-import contextlib
-import errno
-import os
-import socket
-import stat
-from collections.abc import Callable
-
-from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors, unread_bytes
-
-# EAGAIN: 278 messages wait. ETOOMANYREFS: too many descriptors of this user are in flight.
-_TRY_LATER = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+# What a hand-off costs: a message, a wake-up, two registrations. Waiting here for less than that
+# is cheaper. Without this bound a pool saturated with requests of 30 µs handed every seventh over,
+# because between two requests its other workers look idle for an instant.
+_COST_NS = 300_000
+_SATURATED_EVERY_NS = 20_000_000
 
 
-class Channel:
-    """One worker's view of the channel."""
+class HandOff:
+    """Used by the engine and, while a request runs, by the minder's thread."""
 
-    def __init__(self, send_fd: int, receive_fd: int, count_idle: Callable[[], int]) -> None:
-        self._sender = socket.socket(fileno=send_fd)
-        self._receiver = socket.socket(fileno=receive_fd)
-        self._sender.setblocking(False)
-        self._receiver.setblocking(False)
-        self._count_idle = count_idle
-        self._reserve = _open_reserve()
-        self.lost = 0
-
-    def fileno(self) -> int:
-        """The descriptor that is readable while messages wait."""
-        return self._receiver.fileno()
+    def __init__(
+        self, channel: Channel, table: ConnectionTable, slot: SlotWriter, orders: Orders
+    ) -> None:
+        self._channel = channel
+        self._table = table
+        self._words = slot.words
+        self._orders = orders
+        self._saturated_ns = 0
 
     def room(self) -> int:
-        """How many connections the surplus rule allows to offer now; zero or less for none."""
-        idle = self._count_idle()
-        return idle - unread_bytes(self._receiver.fileno()) if idle > 0 else 0
+        """How many connections the surplus rule allows to offer now."""
+        return self._channel.room()
 
-    def offer(self, descriptor: int) -> bool:
-        """Send a quiet connection; False if the channel has no room, then it is still yours.
+    def give(self, connection: Connection) -> bool:
+        """Give a connection that is out of `parked` away; False if it is parked again.
 
-        After True the caller closes its own copy and forgets the connection.
+        It leaves our epoll first: once another process has it, an event here would be for a
+        number that we may be using for something else.
         """
-        try:
-            send_with_descriptors(self._sender, b"c", [descriptor])
-        except OSError as error:
-            if error.errno in _TRY_LATER:
-                return False
-            raise
+        self._table.unregister(connection)
+        if not self._channel.offer(connection.fd):
+            self._table.park(connection)
+            return False
+        connection.close()
+        self._words[Word.HANDED_OFF] += 1
+        self._table.forget(connection)
         return True
 
-    def take(self) -> int | None:
-        """A connection that somebody offered, or None if none waits.
+    def offer_surplus(self, ready: list[int], mean_ns: int) -> None:
+        """Keep one of several readable connections, offer the last ones to idle workers.
 
-        The kernel drops descriptors that do not fit into the process (MSG_CTRUNC), and with them
-        a client. So one descriptor is kept in reserve and given back just before receiving.
-        OSError(EMFILE) means that even the reserve is gone: take nothing until one is free.
+        The last of n would wait for n-1 requests of about `mean_ns` each.
         """
-        while True:
-            descriptor = self._receive()
-            if descriptor is None:
-                return None
-            # A defective application may have put anything there. Whatever is no socket would
-            # block the worker that reads from it, or be refused by its epoll.
-            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                os.set_blocking(descriptor, False)
-                return descriptor
-            os.close(descriptor)
+        if (len(ready) - 1) * mean_ns < _COST_NS:
+            return
+        room = self.room()
+        while room > 0 and len(ready) > 1:
+            connection = self._table.parked.pop(ready[-1], None)
+            if connection is not None and not self.give(connection):
+                return
+            ready.pop()
+            room -= 1
 
-    def _receive(self) -> int | None:
-        """The next descriptor; None if no message waits."""
-        while True:
-            self._free_reserve()
-            try:
-                _, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
-            except BlockingIOError:
-                return None
-            finally:
-                self._reserve = _open_reserve()
-            self.lost += truncated
-            if descriptors:
-                return descriptors[0]
-
-    def _free_reserve(self) -> None:
-        if self._reserve is None:
-            self._reserve = _open_reserve()
-            if self._reserve is None:
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        os.close(self._reserve)
-        self._reserve = None
-
-    def close(self) -> None:
-        """Give up both ends, in a child that the application forked."""
-        for end in (self._sender, self._receiver):
-            with contextlib.suppress(OSError):
-                end.close()
-
-
-def _open_reserve() -> int | None:
-    try:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    def report_pending(self, count: int) -> None:
+        """`count` connections are readable here, the worker is busy and nobody is idle."""
+        self._words[Word.PENDING] = count
+        now_ns = time.monotonic_ns()
+        if now_ns - self._saturated_ns >= _SATURATED_EVERY_NS:
+            self._saturated_ns = now_ns
+            self._orders.tell(Saturated(count))

@@ -19,7 +19,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from pyfpm.kernel.watch import arm_exclusive, disarm
 from pyfpm.messages import ListenerPlan
-from pyfpm.runtime.handoff import Channel
+from pyfpm.runtime.channel import Channel
 
 # accept(2): errors of the connection that was about to be accepted, not of the listener.
 _NEXT_PLEASE = frozenset(
@@ -81,7 +81,11 @@ class Intake:
         OSError(EMFILE or the like) means that the process has no descriptor left.
         """
         if source == self._channel.fileno():
-            return self._channel.take()
+            taken = self._channel.take()
+            if self._channel.lost:
+                lost, self._channel.lost = self._channel.lost, 0
+                self._complain(f"{lost} connections were lost on their way: no descriptors left")
+            return taken
         return self._listeners[source].accept(self)
 
     def take_all(self) -> Iterator[int]:

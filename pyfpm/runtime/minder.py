@@ -20,7 +20,7 @@ import time
 from typing import Protocol
 
 from pyfpm.runtime.connection import Connection
-from pyfpm.runtime.handover import HandOver
+from pyfpm.runtime.handoff import HandOff
 
 TICK_S = 0.005
 _WATCH_MS = 50
@@ -36,11 +36,11 @@ class Busy(Protocol):
 class Minder(threading.Thread):
     """Watches over one engine for the life of the worker."""
 
-    def __init__(self, engine: Busy, parked: dict[int, Connection], hand_over: HandOver) -> None:
+    def __init__(self, engine: Busy, parked: dict[int, Connection], hand_off: HandOff) -> None:
         super().__init__(name="pyfpm minder", daemon=True)
         self._engine = engine
         self._parked = parked
-        self._hand_over = hand_over
+        self._hand_off = hand_off
         self._wake = threading.Event()
         self.asleep = False
         self.started = False
@@ -98,14 +98,14 @@ class Minder(threading.Thread):
                 return
             left = [fd for fd in ready if not self._give_away(fd, watched[fd])]
             if left:
-                self._hand_over.report_pending(len(left))
+                self._hand_off.report_pending(len(left))
                 time.sleep(TICK_S)
 
     def _give_away(self, fd: int, connection: Connection) -> bool:
         """Whether this readable connection needs no more care of ours."""
         if self._parked.get(fd) is not connection:
             return True  # the engine got to it first
-        if self._hand_over.room() <= 0:
+        if self._hand_off.room() <= 0:
             return False
         taken = self._parked.pop(fd, None)
-        return taken is None or self._hand_over.give(taken)
+        return taken is None or self._hand_off.give(taken)

@@ -25,14 +25,14 @@ from pyfpm.messages import (
 )
 from pyfpm.runtime.application import Application, load_application
 from pyfpm.runtime.assembly import Assembly
+from pyfpm.runtime.channel import Channel
+from pyfpm.runtime.connection_table import ConnectionTable
 from pyfpm.runtime.engine import Engine
 from pyfpm.runtime.exchange import Exchange
-from pyfpm.runtime.handoff import Channel
-from pyfpm.runtime.handover import HandOver
+from pyfpm.runtime.handoff import HandOff
 from pyfpm.runtime.intake import Intake
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.pages import make_pages
-from pyfpm.runtime.places import Places
 from pyfpm.runtime.shared import SharedMemory
 from pyfpm.runtime.wsgi import environ_template
 from pyfpm.scoreboard import SlotWriter, Stage
@@ -41,6 +41,8 @@ from pyfpm.scoreboard.slot import Word
 EXIT_BOOT_FAILED = 70
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REPARENT_TRIES = 2000
+# Reserved: TERM is the application's to replace, and the end of the master must reach us anyway.
+_MASTER_DIED = signal.SIGRTMAX - 2
 
 
 def run_worker(
@@ -73,6 +75,7 @@ class _Worker:
             signal.signal(signum, signal.SIG_IGN)
         for signum in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(signum, self._on_drain_signal)
+        signal.signal(_MASTER_DIED, self._on_master_died)
         if not _tie_to_master(document.master_pid):
             return 0
         set_title(f"pyfpm: pool {document.pool} worker {self._spawn.slot}")
@@ -121,7 +124,7 @@ class _Worker:
             path_info=PathInfo(document.path_info),
             template=environ_template(),
         )
-        places = Places(epoll, slot, limits)
+        table = ConnectionTable(epoll, slot, limits)
         pages = make_pages(document, shared.board, shared.notice)
         return Engine(
             epoll=epoll,
@@ -129,8 +132,8 @@ class _Worker:
             intake=Intake(
                 epoll, document.listeners, channel, lambda line: orders.log("error", line)
             ),
-            places=places,
-            hand_over=HandOver(channel, places, slot, orders),
+            table=table,
+            hand_off=HandOff(channel, table, slot, orders),
             assembly=Assembly(builder, limits),
             exchange=Exchange(application, limits, slot, pages),
             slot=slot,
@@ -139,18 +142,24 @@ class _Worker:
         )
 
     def _on_drain_signal(self, signum: int, frame: FrameType | None) -> None:
-        """TERM and QUIT: finish what runs, then leave.
-
-        When the master has died (PDEATHSIG is TERM too) nobody else would end a request that
-        never ends: SIGALRM, whose default is death, does it after process_control_timeout.
-        """
+        """TERM and QUIT: finish what runs, then leave."""
         del frame
-        if os.getppid() != self._document.master_pid:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, max(0.1, self._document.process_control_timeout_s))
-        self._drain_reason = signal.Signals(signum).name
+        self._drain_for(signal.Signals(signum).name)
+
+    def _on_master_died(self, signum: int, frame: FrameType | None) -> None:
+        """Leave as after TERM; nobody else would end a request that never ends.
+
+        SIGALRM, whose default is death, does it after process_control_timeout.
+        """
+        del signum, frame
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, max(0.1, self._document.process_control_timeout_s))
+        self._drain_for("the master is gone")
+
+    def _drain_for(self, reason: str) -> None:
+        self._drain_reason = reason
         if self._engine is not None:
-            self._engine.ask_to_drain(self._drain_reason)
+            self._engine.ask_to_drain(reason)
 
 
 def _tie_to_master(master_pid: int) -> bool:
@@ -163,7 +172,7 @@ def _tie_to_master(master_pid: int) -> bool:
         if os.getppid() == master_pid:
             break
         time.sleep(0.0005)
-    set_parent_death_signal(signal.SIGTERM)
+    set_parent_death_signal(_MASTER_DIED)
     return os.getppid() == master_pid
 
 

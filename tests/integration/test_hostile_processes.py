@@ -115,7 +115,7 @@ MESSAGES = {
     "float": [b'{"kind":"Ready","boot_s":1e999,"preloaded":false,"reason":""}',
               b'{"kind":"Ready","boot_s":NaN,"preloaded":false,"reason":""}'],
     "kind": [b'{"kind":"Spawned","serial":1,"pid":1}'],
-    "orders": [b'{"kind":"Drain","hand_over":true}'],
+    "orders": [b'{"kind":"Drain","hand_off":true}'],
     "boot": [b'{"kind":"BootFailed","text":"a lie\\\\nNOTICE: ready"}'],
     "lines": many(b'{"kind":"LogLine","level":"notice","message":"flood %d"}', 20000),
     "looks": many(b'{"kind":"Saturated","pending":%d}', 20000),

@@ -13,7 +13,7 @@ from pyfpm.kernel.descriptors import (
     send_with_descriptors,
     unread_bytes,
 )
-from pyfpm.runtime.handoff import Channel
+from pyfpm.runtime.channel import Channel
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pyfpm.kernel.title import set_title
 
 
 def shown():
+    """Return the command line with its NULs, which ps shows as blanks, and the short name."""
     with open("/proc/self/cmdline", "rb") as file:
         line = file.read()
     with open("/proc/self/comm", encoding="utf-8") as file:
@@ -28,7 +29,7 @@ def test_title_is_the_command_line_and_the_short_name(title, comm):
 
     def check():
         set_title(title)
-        assert shown() == (title, comm)
+        assert shown() == (title + "\0", comm)
 
     run_in_child(check)
 
@@ -39,7 +40,7 @@ def test_shorter_title_after_a_longer_one_shows_no_rest():
     def check():
         set_title("pyfpm: pool shop zygote and more")
         set_title("pyfpm: a")
-        assert shown()[0] == "pyfpm: a"
+        assert shown()[0] == "pyfpm: a\0"
 
     run_in_child(check)
 

@@ -109,7 +109,7 @@ def test_process_that_reads_nothing_does_not_block_the_master():
 
     async def act(link, other):
         sent = 0
-        while link.send(Drain(hand_over=True)):
+        while link.send(Drain(hand_off=True)):
             sent += 1
             assert sent < 100_000
 

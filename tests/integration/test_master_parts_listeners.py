@@ -122,12 +122,7 @@ def test_socket_is_never_wider_than_its_mode_while_it_is_made(as_root, make, tmp
         os.umask(umask)
 
 
-UMASK_REASON = "os.mkdir in master/listeners.py applies the master's umask to the promised 0755"
-
-
-@pytest.mark.parametrize(
-    "umask", [0o22, pytest.param(0o77, marks=pytest.mark.xfail(reason=UMASK_REASON, strict=True))]
-)
+@pytest.mark.parametrize("umask", [0o22, 0o77])
 def test_folder_of_the_socket_is_created_where_its_parent_exists(make, tmp_path, umask):
     """`/run/pyfpm` is gone after each boot; the web server must be able to enter it."""
     before = os.umask(umask)

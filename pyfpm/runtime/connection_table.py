@@ -28,7 +28,7 @@ _LINGER_NS = 5 * NS
 _LINGER_READ_BYTES = 65536
 
 
-class Places:
+class ConnectionTable:
     """All connections of one worker, with their deadlines and their registrations."""
 
     def __init__(self, epoll: select.epoll, slot: SlotWriter, limits: RequestLimits) -> None:
