@@ -3,9 +3,10 @@
 from pyfpm.cgi.environ import EnvironBuilder
 from pyfpm.cgi.lengths import BodyLength, declared_length
 from pyfpm.cgi.paths import PathInfo
-from pyfpm.cgi.response import ResponseHead, format_head, simple_response
+from pyfpm.cgi.response import HOP_BY_HOP, ResponseHead, format_head, simple_response
 
 __all__ = [
+    "HOP_BY_HOP",
     "BodyLength",
     "EnvironBuilder",
     "PathInfo",

@@ -23,22 +23,24 @@ _STATUS = re.compile(r"[1-9][0-9][0-9] [^\x00-\x1f\x7f]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# Headers about one connection and not about the resource (RFC 9110 §7.6.1).
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
 _FORBIDDEN = {
     "status": "the status is an argument of its own",
-    **dict.fromkeys(
-        (
-            "connection",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "te",
-            "trailer",
-            "trailers",
-            "transfer-encoding",
-            "upgrade",
-        ),
-        "hop-by-hop headers belong to the web server (PEP 3333)",
-    ),
+    **dict.fromkeys(HOP_BY_HOP, "hop-by-hop headers belong to the web server (PEP 3333)"),
 }
 
 

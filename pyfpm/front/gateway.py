@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from pyfpm.cgi import HOP_BY_HOP
 from pyfpm.config.addresses import Address
 from pyfpm.errors import ProtocolError, ResponseError
 from pyfpm.front.answer import Answer, read_answer
@@ -26,22 +27,6 @@ journal = Log()
 
 CONNECT_TIMEOUT_S = 10.0
 TIMEOUT_S = 300.0
-
-# Headers about one connection, not about the resource (RFC 9110 §7.6.1): they mean the connection
-# to the pool, which ends here. PEP 3333 forbids them to applications anyway.
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]

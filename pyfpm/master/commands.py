@@ -3,21 +3,35 @@
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pyfpm
 from pyfpm.control import Command
 from pyfpm.errors import ControlError
 from pyfpm.kernel.clock import local_zone
+from pyfpm.master.pool import Pool
 from pyfpm.observe import render_table, render_text, status_to_dict
-
-if TYPE_CHECKING:
-    from pyfpm.master.daemon import Master
 
 _USAGE = 64
 
 
-def make_commands(master: "Master") -> dict[str, Command]:
+class Service(Protocol):
+    """What the commands see of the master."""
+
+    state: str
+    started_s: float
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The pools by name."""
+        ...
+
+    def stop(self, *, now: bool) -> None:
+        """Begin to stop; `now` kills instead of waiting for requests."""
+        ...
+
+
+def make_commands(master: Service) -> dict[str, Command]:
     """The commands of one master, by name."""
     commands = _Commands(master)
     return {
@@ -27,7 +41,7 @@ def make_commands(master: "Master") -> dict[str, Command]:
 
 
 class _Commands:
-    def __init__(self, master: "Master") -> None:
+    def __init__(self, master: Service) -> None:
         self._master = master
 
     async def status(self, arguments: Mapping[str, object]) -> dict[str, object]:

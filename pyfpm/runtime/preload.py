@@ -19,14 +19,6 @@ _FORK_SAFE_POOLS = {
     "libomp": "the LLVM/Intel OpenMP runtime reinitialises itself in the child",
 }
 
-NUMERIC_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-)
-
 
 def find_fork_hazard(own_descriptors: frozenset[int]) -> str:
     """Why forking from here would break the application; empty if nothing speaks against it."""
