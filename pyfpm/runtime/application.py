@@ -33,11 +33,11 @@ def load_application(document: BootDocument) -> Application:
         if _is_the_module_itself(error.name, document.app_module):
             place = document.directory
             raise SpawnError(f"{where}: no module named {error.name!r} in {place}") from error
-        raise SpawnError(f"{where}: import failed\n{_traceback_text(error)}") from error
+        raise SpawnError(f"{where}: import failed\n{traceback_text(error)}") from error
     except BaseException as error:  # a module may end with SystemExit as well as with an error
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise SpawnError(f"{where}: import failed\n{_traceback_text(error)}") from error
+        raise SpawnError(f"{where}: import failed\n{traceback_text(error)}") from error
     for name in document.app_attribute.split("."):
         try:
             target = getattr(target, name)
@@ -69,12 +69,16 @@ def _is_asgi(target: Any) -> bool:
     )
 
 
-def _traceback_text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error.with_traceback(_skip_frames(error))))
+def traceback_text(error: BaseException) -> str:
+    """The traceback as text, from the first frame that is the application's own.
+
+    Whole, where no frame is: then the mistake is that the application did not do something.
+    """
+    frames = _skip_frames(error) or error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def _skip_frames(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame that is the application's own."""
     frame = error.__traceback__
     while frame is not None:
         name = frame.tb_frame.f_globals.get("__name__", "")

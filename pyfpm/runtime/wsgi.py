@@ -3,12 +3,11 @@
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pyfpm.errors import ResponseError
-from pyfpm.runtime.application import Application
+from pyfpm.runtime.application import Application, traceback_text
 from pyfpm.runtime.body import BodyError
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
@@ -67,16 +66,16 @@ def run_application(
         _fail(response, error.status)
     except PeerGoneError:
         pass  # nobody is left to answer; the access line will show what was sent
-    except BaseException:  # noqa: BLE001 - the boundary of application code
-        _report(environ)
+    except BaseException as error:  # noqa: BLE001 - the boundary of application code
+        _report(environ, error)
         _fail(response, 500)
     finally:
         close = getattr(result, "close", None)
         if close is not None:
             try:
                 close()
-            except BaseException:  # noqa: BLE001 - as above; the response may be complete already
-                _report(environ)
+            except BaseException as error:  # noqa: BLE001 - as above; the response may be out
+                _report(environ, error)
 
 
 def _send(result: Iterable[bytes], response: Response) -> None:
@@ -105,9 +104,8 @@ def _fail(response: Response, status: int) -> None:
         response.fail(status)
 
 
-def _report(environ: dict[str, object]) -> None:
-    """The traceback of the exception at hand."""
-    _complain(environ, f"raised an exception\n{traceback.format_exc().rstrip()}")
+def _report(environ: dict[str, object], error: BaseException) -> None:
+    _complain(environ, f"raised an exception\n{traceback_text(error).rstrip()}")
 
 
 def _complain(environ: dict[str, object], what: str) -> None:
