@@ -50,9 +50,13 @@ class OneShotWatch:
             self._known.add(descriptor)
 
     def disarm(self, descriptor: int) -> None:
-        """Say nothing about `descriptor` until it is armed again."""
+        """Say nothing about `descriptor` until it is armed again.
+
+        An empty mask would not do: HUP and ERR are reported all the same, again and again.
+        """
         if descriptor in self._known:
-            self._epoll.modify(descriptor, 0)
+            self._known.discard(descriptor)
+            self._epoll.unregister(descriptor)
 
     def drain(self) -> list[int]:
         """The descriptors that were found readable since the last call."""

@@ -6,10 +6,12 @@ for a worker, and puts it back into the channel once there is one. Closing them 
 POSTs, because a web server may be sending on a connection at the moment it is closed.
 
 The descriptors come from workers and may be anything. Only connected stream sockets are kept,
-at most `MOST` of them; what is beyond waits in the channel, and its worker with it.
+at most `MOST` of them and a sixteenth of the master's descriptors; what is beyond waits in the
+channel, and its worker with it.
 """
 
 import os
+import resource
 import select
 import socket
 import stat
@@ -34,6 +36,7 @@ class Adoption:
         self._receive = channel_receive
         self._send = channel_send
         self._epoll = select.epoll()
+        self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16)
         self._deadlines: dict[int, float] = {}
         self._readable: set[int] = set()
 
@@ -43,7 +46,7 @@ class Adoption:
     @property
     def is_full(self) -> bool:
         """Whether no more may be taken out of the channel."""
-        return len(self._deadlines) >= MOST
+        return len(self._deadlines) >= self._most
 
     @property
     def has_readable(self) -> bool:

@@ -92,6 +92,9 @@ class Master:
             self._start_pools()
             await self._serve()
         finally:
+            for pool in self.pools.values():
+                if pool.health.state is not PoolState.STOPPED:
+                    pool.close()
             self._pid_file.remove()
             await control.close()
             self._remove_signals()
@@ -115,7 +118,10 @@ class Master:
         while True:
             await asyncio.sleep(_OBSERVE_S)
             for pool in self.pools.values():
-                pool.observe()
+                try:
+                    pool.observe()
+                except Exception as error:  # noqa: BLE001 - one pool's trouble, not all pools'
+                    Log(pool.options.name).error("observe_failed", repr(error))
 
     # -- pools ------------------------------------------------------------------------------
 

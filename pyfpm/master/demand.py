@@ -36,6 +36,7 @@ class Demand:
         self._watch = OneShotWatch()
         self._adoption = Adoption(memory.channel_receive, memory.channel_send)
         self._rearm: asyncio.TimerHandle | None = None
+        self._armed_s = 0.0
         self._seen_idle_and_waiting = False
         self._open = False
 
@@ -98,6 +99,7 @@ class Demand:
                 self._watch.disarm(listener.sock.fileno())
         elif self._rearm is None:
             loop = asyncio.get_running_loop()
+            soon = soon and time.monotonic() - self._armed_s > _REARM_S
             self._rearm = loop.call_later(0 if soon else _REARM_S, self._arm)
 
     def lost_wakeup(self, *, waiting: bool, idle: bool) -> bool:
@@ -131,6 +133,7 @@ class Demand:
 
     def expire(self) -> None:
         """Close adopted connections that were idle for longer than keepalive_timeout."""
+        self._adoption.notice_readable()  # what became readable in this turn waits, it is not idle
         self._adoption.expire(time.monotonic())
 
     def _adopt(self) -> None:
@@ -149,6 +152,7 @@ class Demand:
 
     def _arm(self) -> None:
         self._rearm = None
+        self._armed_s = time.monotonic()
         if self._open:
             for listener in self._listeners:
                 self._watch.arm(listener.sock.fileno())

@@ -10,6 +10,8 @@ from pyfpm.errors import ProtocolError
 from pyfpm.master.output import OutputPipe
 from pyfpm.messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
 
+_DRAIN_MOST = 256
+
 OnMessage = Callable[[Message | None], None]
 """Called with each message, and with None when the process closed its end or broke the rules."""
 
@@ -49,9 +51,12 @@ class ControlLink:
             self._sock.close()
 
     def drain(self) -> None:
-        """Read what is left of a process that has ended."""
-        while self._open:
-            if not self._read():
+        """Read what is left of a process that has ended.
+
+        Bounded: a child of it may hold the other end, and send without end.
+        """
+        for _ in range(_DRAIN_MOST):
+            if not self._open or not self._read():
                 return
 
     def _read(self) -> bool:
@@ -116,6 +121,7 @@ class WorkerHandle(_ProcessHandle):
         self.state = WorkerState.BOOTING
         self.pid: int | None = None
         self.was_ready = False
+        self.zygote: ZygoteHandle | None = None
         self.leaves_for = ""  # why it was told to go; empty for a death nobody asked for
 
 

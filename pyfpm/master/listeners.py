@@ -61,28 +61,28 @@ def open_listeners(pool: PoolOptions, identity: Identity) -> list[Listener]:
 
 
 def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
-    folder = os.path.dirname(path)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)
-        os.chmod(folder, 0o755)  # noqa: S103 - the contract's mode, whatever the umask is
-    clear_stale_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Bound with no permissions at all, then given its owner and mode, and only then listening:
-    # there is no moment of wider access. The master is single-threaded, so the umask is ours.
-    umask = os.umask(0o777)
+    # The file gets its mode at birth, from the socket's own (Linux), and root never changes a mode
+    # or an owner through a path that somebody could have replaced by a symbolic link meanwhile.
+    # The master is single-threaded, so the umask is ours.
+    umask = os.umask(0o022)
     try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), 0o755)
+        clear_stale_socket(path)
+        os.fchmod(sock.fileno(), pool.listen_mode)
+        os.umask(0)
         sock.bind(path)
-    except OSError:
+    except (OSError, SpawnError):
         sock.close()
         raise
     finally:
         os.umask(umask)
     try:
         if os.geteuid() == 0:
-            os.chown(path, *_socket_owner(pool, identity))
+            os.chown(path, *_socket_owner(pool, identity), follow_symlinks=False)
         elif pool.listen_group is not None:
-            os.chown(path, -1, find_gid(pool.listen_group))
-        os.chmod(path, pool.listen_mode)
+            os.chown(path, -1, find_gid(pool.listen_group), follow_symlinks=False)
         sock.listen(_backlog(pool.listen_backlog))
         found = os.lstat(path)
     except OSError:

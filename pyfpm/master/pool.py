@@ -41,6 +41,7 @@ from pyfpm.policy import (
 from pyfpm.scoreboard import SlotCopy
 
 _KILL_AFTER_TERM_S = 1.0
+_RETRY_S = 1.0
 _LEAST_PAUSE_S = 0.01
 """A look that asks for another at once would otherwise turn the loop into a spin."""
 
@@ -103,7 +104,14 @@ class Pool:
     # -- looking and acting -----------------------------------------------------------------
 
     def look(self) -> None:
-        """Show the policy this pool and do what it says."""
+        """Show the policy this pool and do what it says; never raises."""
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - a pool must not stay unwatched for one failure
+            self._log.error("look_failed", f"trying again in {_RETRY_S:g} s: {error!r}")
+            self._schedule(time.monotonic() + _RETRY_S)
+
+    def _look(self) -> None:
         if self.health.is_ending:
             self._check_ended()
             return
@@ -137,8 +145,8 @@ class Pool:
         match action:
             case Spawn(count):
                 zygote = self._zygotes.ready
-                if zygote is not None:
-                    self._workers.spawn(count, zygote)
+                if zygote is not None and not self._workers.spawn(count, zygote):
+                    self._schedule(time.monotonic() + _RETRY_S)
             case Retire(key):
                 self._workers.retire(key)
             case ReportMaxChildren(limit):
@@ -164,7 +172,9 @@ class Pool:
                 assert_never(action)
 
     def _zygote_ended(self) -> None:
-        self._workers.forget_unclaimed()
+        if self._workers.forget_unclaimed():
+            # Otherwise an application whose zygote dies of every fork would be restarted in a spin.
+            self.health.boot_failed("the zygote ended while it forked workers", time.monotonic())
         self.look()
 
     def _schedule(self, at_s: float) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from pyfpm.config import PoolOptions
 from pyfpm.kernel.memfd import create_sealed_copy
@@ -70,15 +71,44 @@ class Processes:
             numerics=numerics,
         )
         handle = ZygoteHandle(generation, time.monotonic(), preloads=preload is not False)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pipes = self._make_pipes(emit)
-        boot_fd = create_sealed_copy(f"pyfpm-boot-{options.name}", document.encode())
-        null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        with ExitStack() as theirs:
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.callback(control.close)
+            handle.link = ControlLink(ours, on_message(handle))
+            try:
+                handle.pipes = self._make_pipes(emit)
+                for pipe in handle.pipes:
+                    theirs.callback(pipe.close_writer)
+                boot_fd = create_sealed_copy(f"pyfpm-boot-{options.name}", document.encode())
+                theirs.callback(os.close, boot_fd)
+                null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                theirs.callback(os.close, null_fd)
+                plan = LaunchPlan(
+                    argv=(options.python, "-c", BOOTSTRAP),
+                    environment=environment,
+                    directory=options.directory,
+                    identity=self._identity,
+                    descriptors=self._descriptors(handle, control.fileno(), boot_fd, null_fd),
+                    soft_file_limit=self._setting.soft_file_limit,
+                )
+                handle.pid = launch(plan)
+                handle.pidfd = open_child(handle.pid)
+            except OSError:
+                if not handle.pid:
+                    handle.close()
+                    raise
+        return handle
+
+    def _descriptors(
+        self, handle: ZygoteHandle, control_fd: int, boot_fd: int, null_fd: int
+    ) -> dict[int, int]:
+        """What the zygote finds under which number (messages.InheritedDescriptor)."""
+        outputs = [pipe.writer for pipe in handle.pipes] or [null_fd, null_fd]
         descriptors = {
             0: null_fd,
-            1: pipes[0].writer if pipes else null_fd,
-            2: pipes[1].writer if pipes else null_fd,
-            InheritedDescriptor.CONTROL: theirs.fileno(),
+            1: outputs[0],
+            2: outputs[1],
+            InheritedDescriptor.CONTROL: control_fd,
             InheritedDescriptor.BOOT_DOCUMENT: boot_fd,
             InheritedDescriptor.PACKAGE: self._setting.package_fd,
             InheritedDescriptor.BOARD: self._memory.board_fd,
@@ -88,26 +118,7 @@ class Processes:
         }
         for index, listener in enumerate(self._listeners):
             descriptors[InheritedDescriptor.LISTENERS + index] = listener.sock.fileno()
-        plan = LaunchPlan(
-            argv=(options.python, "-c", BOOTSTRAP),
-            environment=environment,
-            directory=options.directory,
-            identity=self._identity,
-            descriptors=descriptors,
-            soft_file_limit=self._setting.soft_file_limit,
-        )
-        try:
-            handle.pid = launch(plan)
-        finally:
-            theirs.close()
-            os.close(boot_fd)
-            os.close(null_fd)
-            for pipe in pipes:
-                pipe.close_writer()
-        handle.pipes = pipes
-        handle.pidfd = open_child(handle.pid)
-        handle.link = ControlLink(ours, on_message(handle))
-        return handle
+        return descriptors
 
     def request_worker(
         self,
@@ -124,21 +135,34 @@ class Processes:
             return None
         self._last_serial += 1
         worker = WorkerHandle(self._last_serial, slot, time.monotonic())
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        worker.pipes = self._make_pipes(emit(worker))
-        null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        writers = [pipe.writer for pipe in worker.pipes] or [null_fd, null_fd]
-        sent = zygote.link.send(Spawn(worker.serial, slot), [theirs.fileno(), *writers])
-        theirs.close()
-        os.close(null_fd)
-        for pipe in worker.pipes:
-            pipe.close_writer()
-        worker.link = ControlLink(ours, on_message(worker))
+        worker.zygote = zygote
+        try:
+            sent = self._send_spawn(worker, zygote.link, on_message(worker), emit(worker))
+        except OSError:  # out of descriptors, most likely
+            sent = False
         if not sent:
             worker.close()
             self._memory.release_slot(slot)
             return None
         return worker
+
+    def _send_spawn(
+        self, worker: WorkerHandle, zygote: ControlLink, on_message: OnMessage, emit: Emit
+    ) -> bool:
+        with ExitStack() as theirs:
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.callback(control.close)
+            worker.link = ControlLink(ours, on_message)
+            worker.pipes = self._make_pipes(emit)
+            for pipe in worker.pipes:
+                theirs.callback(pipe.close_writer)
+            writers = [pipe.writer for pipe in worker.pipes]
+            if not writers:
+                null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                theirs.callback(os.close, null_fd)
+                writers = [null_fd, null_fd]
+            spawn = Spawn(worker.serial, worker.slot)
+            return zygote.send(spawn, [control.fileno(), *writers])
 
     def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
         """Believe that `pid` is this worker, if nothing says that it is not.
@@ -192,7 +216,10 @@ class Processes:
         if identity.uid is not None and identity.gid is not None:
             owner = (identity.uid, identity.gid)
         limit = self._setting.main.log_limit
-        return (
-            OutputPipe("stdout", limit, emit, owner),
-            OutputPipe("stderr", limit, emit, owner),
-        )
+        stdout = OutputPipe("stdout", limit, emit, owner)
+        try:
+            return stdout, OutputPipe("stderr", limit, emit, owner)
+        except OSError:
+            stdout.close_writer()
+            stdout.close()
+            raise

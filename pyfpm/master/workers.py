@@ -40,17 +40,18 @@ class WorkerKeeper:
     boot_s: float = 0.0
     by_serial: dict[int, WorkerHandle] = field(default_factory=dict)
 
-    def spawn(self, count: int, zygote: ZygoteHandle) -> None:
-        """Ask for `count` workers."""
+    def spawn(self, count: int, zygote: ZygoteHandle) -> bool:
+        """Ask for `count` workers; False if not all could be asked for now."""
         for _ in range(count):
             worker = self.processes.request_worker(
                 zygote, on_message=self._listener, emit=self.output
             )
             if worker is None:
                 self.log.warning("spawn_failed", "a worker could not be asked for")
-                return
+                return False
             self.by_serial[worker.serial] = worker
             self._time_boot(worker)
+        return True
 
     def retire(self, slot: int) -> None:
         """Ask the worker of this slot to hand off what it has and leave."""
@@ -65,22 +66,31 @@ class WorkerKeeper:
                 self.processes.end(worker, signal.SIGTERM)
 
     def poke(self) -> None:
-        """A wake-up was lost: let an idle worker look, or all where none seems to be idle."""
-        workers = self.by_serial.values()
-        serving = [worker for worker in workers if worker.state is WorkerState.SERVING]
-        idle = [worker for worker in serving if self.memory.board.is_idle(worker.slot)]
-        for worker in idle[:1] or serving:
-            self.processes.poke(worker)
+        """A wake-up was lost: let every worker that serves look.
+
+        All of them, since it is rare and the one that looks idle may not be able to accept.
+        """
+        for worker in self.by_serial.values():
+            if worker.state is WorkerState.SERVING:
+                self.processes.poke(worker)
 
     def claim(self, serial: int, pid: int) -> None:
         """The zygote says that this worker has this pid."""
         worker = self.by_serial.get(serial)
         if worker is None or worker.pid is not None:
             return
-        if self.processes.accept_claim(worker, pid):
+        try:
+            accepted = self.processes.accept_claim(worker, pid)
+        except OSError as error:  # out of descriptors: a worker that cannot be held is let go
+            self.log.alert("claim_failed", f"child {pid} is let go: {error.strerror}", pid=pid)
+            self.forget(worker)
+            return
+        if accepted:
             self.reaper.forget_early_death(pid)  # of another process that once had this pid
             self.reaper.watch(pid, lambda death: self._ended(worker, death))
             self.log.debug("worker_started", f"child {pid} started", pid=pid)
+            if worker.state is WorkerState.ENDING:  # it broke the rules before it had a pid
+                self.processes.end(worker, signal.SIGKILL)
             return
         early = self.reaper.early_death(pid)
         if early is not None:
@@ -101,11 +111,15 @@ class WorkerKeeper:
             self.health.boot_failed(f"fork a worker: {error}", worker.spawned_s)
             self.look()
 
-    def forget_unclaimed(self) -> None:
-        """The zygote is gone and will report nothing more; hanging up ends what it forked."""
-        for worker in list(self.by_serial.values()):
-            if worker.pid is None:
-                self.forget(worker)
+    def forget_unclaimed(self) -> int:
+        """The zygote is gone and will report nothing more; hanging up ends what it forked.
+
+        How many were forgotten.
+        """
+        unclaimed = [worker for worker in self.by_serial.values() if worker.pid is None]
+        for worker in unclaimed:
+            self.forget(worker)
+        return len(unclaimed)
 
     def forget(self, worker: WorkerHandle) -> None:
         """Release all that the master holds for a worker."""
@@ -156,6 +170,9 @@ class WorkerKeeper:
     def _too_slow(self, worker: WorkerHandle) -> None:
         worker.leaves_for = BOOT
         self.processes.end(worker, signal.SIGKILL)
+        if worker.pid is None and worker.zygote is not None:
+            # No report in all that time: the zygote hangs in a fork and would do so for ever.
+            self.processes.end(worker.zygote, signal.SIGKILL)
         limit_s = self.options.boot_timeout
         text = f"a worker did not boot within boot_timeout ({limit_s:g} s)"
         self.health.boot_failed(text, worker.spawned_s)

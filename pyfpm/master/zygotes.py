@@ -22,6 +22,8 @@ from pyfpm.messages import (
     UnsafePreload,
 )
 
+_LEAVE_S = 3.0
+
 
 class ZygoteKeeper:
     """Starts, minds and gives back the zygote of one pool.
@@ -123,8 +125,10 @@ class ZygoteKeeper:
                     self._is_ready(zygote, boot_s, preloaded=preloaded)
                 case UnsafePreload(reason):
                     self._goes_without_preload(zygote, reason)
+                    self._end_soon(zygote)
                 case BootFailed(text):
                     zygote.failed = True
+                    self._end_soon(zygote)
                     self._health.boot_failed(text, zygote.started_s)
                 case Spawned(serial, pid):
                     self._on_claim(serial, pid)
@@ -170,6 +174,12 @@ class ZygoteKeeper:
                 self._health.boot_failed(text, zygote.started_s)
         self._on_ended()
 
+    def _end_soon(self, zygote: ZygoteHandle) -> None:
+        """It leaves by itself; an exit handler of the application that hangs must not keep it."""
+        asyncio.get_running_loop().call_later(
+            _LEAVE_S, lambda: self._processes.end(zygote, signal.SIGKILL)
+        )
+
     def _return(self) -> None:
         self._give_back = None
         if self.zygote is not None and self.zygote.link is not None:
@@ -178,3 +188,4 @@ class ZygoteKeeper:
             self.zygote.ready = False
             self.zygote.failed = True  # a request may come before its end, which is no news then
             self.zygote.link.close()  # it ends with its master's end of the socket
+            self._end_soon(self.zygote)

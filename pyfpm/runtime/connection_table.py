@@ -17,7 +17,7 @@ import select
 import socket
 import time
 
-from pyfpm.kernel.watch import disarm
+from pyfpm.kernel.watch import disarm, is_readable
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.connection import Connection
 from pyfpm.scoreboard import SlotWriter
@@ -41,12 +41,16 @@ class ConnectionTable:
         self._epoll = epoll
         self._words = slot.words
         self._limits = limits
+        self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
 
     def __len__(self) -> int:
         return len(self.parked) + len(self.waiting) + len(self.lingering)
 
     def park(self, connection: Connection) -> None:
         """Put a quiet connection where it waits for its next request."""
+        if connection.held_bytes:  # what had begun to arrive came to nothing, without a request
+            connection.held_bytes = 0
+            connection.deadline_ns = time.monotonic_ns() + self._keepalive_ns
         self._register(connection)
         self.parked[connection.fd] = connection
         self._words[Word.PARKED] = len(self.parked)
@@ -133,18 +137,21 @@ class ConnectionTable:
             disarm(self._epoll, connection.fd)
 
     def expired(self, now_ns: int) -> tuple[list[Connection], list[Connection]]:
-        """Take out what has outstayed its deadline: half-sent requests, and all others."""
+        """Take out what has outstayed its deadline: half-sent requests, and all others.
+
+        Not what is readable: the worker was busy, and the bytes came in time.
+        """
         late = [
             connection
             for fd in _overdue(self.waiting, now_ns)
-            if (connection := self.take_waiting(fd)) is not None
+            if not is_readable(fd) and (connection := self.take_waiting(fd)) is not None
         ]
         idle = [
             connection
-            for place in (self.parked, self.lingering)
-            for fd in _overdue(place, now_ns)
-            if (connection := place.pop(fd, None)) is not None
+            for fd in _overdue(self.parked, now_ns)
+            if not is_readable(fd) and (connection := self.parked.pop(fd, None)) is not None
         ]
+        idle += [self.lingering.pop(fd) for fd in _overdue(self.lingering, now_ns)]
         deadlines = [
             connection.deadline_ns
             for place in (self.parked, self.waiting, self.lingering)

@@ -29,6 +29,7 @@ _RETRY_NS = NS
 _PLACE_RETRY_NS = 20_000_000
 _PENDING = int(Word.PENDING)
 _IDLE = Stage.IDLE.code
+_READING = Stage.READING.code
 _DRAINING = Stage.DRAINING.code
 _ORDERED = "ordered"
 
@@ -68,6 +69,7 @@ class Engine:
             "FCGI_MAX_REQS": str(limits.max_connections),
             "FCGI_MPXS_CONNS": "0",
         }
+        self._header_ns = int(limits.header_timeout_s * NS)
         self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
         self._keepalive_most = limits.keepalive_max_requests
         self._serving: Connection | None = None
@@ -96,6 +98,8 @@ class Engine:
 
     def ask_to_drain(self, reason: str) -> None:
         """From a signal handler: drain when the running request is over."""
+        if self._is_child:
+            return
         self._drain_asked = reason
         os.eventfd_write(self._wake, 1)
 
@@ -103,8 +107,11 @@ class Engine:
         self._exchange.account_cpu()
         now_ns = time.monotonic_ns()
         self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
-        self._slot.enter(_DRAINING if self._draining else _IDLE, now_ns)
+        self._slot.enter(self._resting_stage(), now_ns)
         deadline_ns = self._table.next_deadline_ns
+        if not (self._intake.armed or self._draining):
+            # Something may be free again without a close of ours, or by the minder's hand.
+            deadline_ns = min(deadline_ns or now_ns + _RETRY_NS, now_ns + _RETRY_NS)
         if not deadline_ns:
             return self._epoll.poll()
         if deadline_ns > now_ns:
@@ -114,37 +121,59 @@ class Engine:
         self._sweep()
         return self._epoll.poll(0)
 
+    def _resting_stage(self) -> int:
+        """What the worker is between two turns.
+
+        One that takes no connections is not idle: nobody should wait for it, offer it anything or
+        do without spawning because of it. Like a PHP-FPM child on a kept connection it is reading.
+        """
+        if self._draining:
+            return _DRAINING
+        return _IDLE if self._intake.armed else _READING
+
     def _turn(self, events: list[tuple[int, int]]) -> None:
-        ready: list[int] = []
-        sources: list[int] = []
-        parked = self._parked
-        for fd, _ in events:
-            if fd in parked:
-                ready.append(fd)
-            elif fd in self._sources:
-                sources.append(fd)
-            else:
-                self._take_other(fd)
+        """Take at most one new connection, then run whatever can be read."""
+        ready, resumed, sources = self._sort(events)
         for source in sources:
             if self._take_new(source, ready):
                 break
         if len(ready) > 1:
             self._hand_off.offer_surplus(ready, self._exchange.mean_ns)
         words = self._slot.words
-        left = len(ready)
+        left = len(ready) + len(resumed)
         for fd in ready:
             left -= 1
             words[_PENDING] = left
-            connection = parked.pop(fd, None)
+            connection = self._parked.pop(fd, None)
+            if connection is not None:
+                self._receive(connection)
+        for fd in resumed:
+            connection = self._table.take_waiting(fd)
             if connection is not None:
                 self._receive(connection)
 
+    def _sort(self, events: list[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
+        """Parked connections that are readable, half-sent requests that go on, and sources.
+
+        Everything else is dealt with here, since it runs no application code.
+        """
+        ready: list[int] = []
+        resumed: list[int] = []
+        sources: list[int] = []
+        for fd, _ in events:
+            if fd in self._parked:
+                ready.append(fd)
+            elif fd in self._sources:
+                sources.append(fd)
+            elif fd in self._table.waiting:
+                resumed.append(fd)
+            else:
+                self._take_other(fd)
+        return ready, resumed, sources
+
     def _take_other(self, fd: int) -> None:
-        """An event of anything but parked connections and listeners; or a stale one of those."""
-        connection = self._table.take_waiting(fd)
-        if connection is not None:
-            self._receive(connection)
-        elif fd in self._table.lingering:
+        """An event for which no application code runs; or a stale one of a parked connection."""
+        if fd in self._table.lingering:
             self._table.read_lingering(fd)
         elif fd == self._orders.fileno():
             self._take_order()
@@ -176,12 +205,14 @@ class Engine:
             return False
         if fd is None:
             return False
-        self._admit(fd, ready)
+        # A connection from another worker is a kept one, and the web server may leave it idle.
+        is_kept = source == self._intake.channel_source
+        self._admit(fd, ready, self._keepalive_ns if is_kept else self._header_ns)
         return True
 
-    def _admit(self, fd: int, ready: list[int]) -> None:
+    def _admit(self, fd: int, ready: list[int], patience_ns: int) -> None:
         connection = Connection(fd, self._codec_limits, self._values)
-        connection.deadline_ns = time.monotonic_ns() + int(self._limits.header_timeout_s * NS)
+        connection.deadline_ns = time.monotonic_ns() + patience_ns
         words = self._slot.words
         words[Word.CONNECTIONS] += 1
         # Not registered yet: web servers connect and send in one go, and a connection that is
@@ -272,10 +303,17 @@ class Engine:
         if connection.codec.is_quiet:
             self._table.park(connection)
             if self._minder is not None and not self._minder.started:
-                self._minder.start_once()
+                self._start_minder(self._minder)
         elif not self._table.hold(connection):
             self._orders.log("warning", "request_buffer_total reached: a half-sent request dropped")
             self._table.close(connection)
+
+    def _start_minder(self, minder: Minder) -> None:
+        try:
+            minder.start_once()
+        except RuntimeError as error:  # the user or the container may have no thread left
+            self._minder = None
+            self._orders.log("warning", f"no minder, parked connections wait here: {error}")
 
     # -- orders and drain -------------------------------------------------------------------
 
@@ -305,7 +343,7 @@ class Engine:
         self._intake.disarm()
         ready: list[int] = []
         for fd in self._intake.take_all():
-            self._admit(fd, ready)
+            self._admit(fd, ready, self._keepalive_ns)
         for fd in ready:
             connection = self._parked.pop(fd, None)
             if connection is not None:
@@ -324,9 +362,11 @@ class Engine:
                 self._receive(connection)  # the service ends, but this request was sent before
             else:
                 self._table.close(connection)
-        if self._parked:
-            self._table.next_deadline_ns = time.monotonic_ns() + _PLACE_RETRY_NS
-        return not len(self._table)
+        if len(self._table) == 0 and not (self._minder is not None and self._minder.in_hand):
+            # Looked at again, because the minder may just have put back what it had in hand.
+            return len(self._table) == 0
+        self._table.next_deadline_ns = time.monotonic_ns() + _PLACE_RETRY_NS
+        return False
 
     def close_in_child(self) -> None:
         """In a child that the application forked: let go of what belongs to the worker.
@@ -336,6 +376,7 @@ class Engine:
         if self._is_child:
             return
         self._is_child = True
+        self._exchange.abandon()
         self._epoll.close()
         self._orders.close()
         os.close(self._wake)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,7 @@ class Exchange:
         """How long requests took lately, the latest weighing an eighth."""
         self.ended_ns = 0
         """When the latest request ended."""
+        self._response: Response | None = None
 
     def answer(self, connection: Connection, started_ns: int) -> bool:
         """Serve the request of `connection`; False if the connection must be closed as it is."""
@@ -54,7 +56,9 @@ class Exchange:
             f"\0{get('REQUEST_URI') or environ['PATH_INFO']}"
         )
         self._slot.begin_request(started_ns, texts.encode("latin-1"), connection.declared or 0)
-        response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
+        response = self._response = Response(
+            connection.fd, connection.request_id, method, self._write_timeout_s
+        )
         try:
             if self._pages and self._answer_page(environ, response):
                 return response.ended
@@ -66,14 +70,24 @@ class Exchange:
         except PeerGoneError:
             pass  # nobody is left to answer
         finally:
+            if response.abandoned:
+                os._exit(0)  # the application let a child of its own come back to us
+            self._response = None
+            response.close()
             self._end(started_ns, failed=not response.ended or response.status >= 500)
         return response.ended
+
+    def abandon(self) -> None:
+        """In a child that the application forked: the running response is not ours to send."""
+        if self._response is not None:
+            self._response.abandoned = True
 
     def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
         """Answer a request that must not reach the application; False as in `answer`."""
         environ = connection.environ or {}
         method = str(environ.get("REQUEST_METHOD", "GET"))
         response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
+        self.ended_ns = time.monotonic_ns()
         try:
             response.fail(refusal.status, str(refusal))
         except PeerGoneError:

@@ -23,7 +23,18 @@ from pyfpm.runtime.channel import Channel
 
 # accept(2): errors of the connection that was about to be accepted, not of the listener.
 _NEXT_PLEASE = frozenset(
-    {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EPERM}
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.EPERM,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENONET,
+        errno.EOPNOTSUPP,
+    }
 )
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -51,6 +62,11 @@ class Intake:
     def sources(self) -> frozenset[int]:
         """The descriptors whose readiness means a new connection."""
         return frozenset({*self._listeners, self._channel.fileno()})
+
+    @property
+    def channel_source(self) -> int:
+        """The source whose connections come from other workers."""
+        return self._channel.fileno()
 
     @property
     def armed(self) -> bool:

@@ -44,11 +44,13 @@ class Minder(threading.Thread):
         self._wake = threading.Event()
         self.asleep = False
         self.started = False
+        self.in_hand = False
+        """It has taken a connection out of `parked` and not placed it yet."""
 
     def start_once(self) -> None:
         """Start the thread with the first parked connection."""
-        self.started = True
         self.start()
+        self.started = True
 
     def wake(self) -> None:
         """Called by the engine when a request begins and `asleep` is set."""
@@ -107,5 +109,11 @@ class Minder(threading.Thread):
             return True  # the engine got to it first
         if self._hand_off.room() <= 0:
             return False
-        taken = self._parked.pop(fd, None)
-        return taken is None or self._hand_off.give(taken)
+        # Said before the connection leaves `parked`: a worker that drains looks at both, and must
+        # not end in between.
+        self.in_hand = True
+        try:
+            taken = self._parked.pop(fd, None)
+            return taken is None or self._hand_off.give(taken)
+        finally:
+            self.in_hand = False

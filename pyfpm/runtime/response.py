@@ -29,6 +29,7 @@ class Response:
         "_method",
         "_request_id",
         "_timeout_s",
+        "abandoned",
         "begun",
         "ended",
     )
@@ -41,6 +42,7 @@ class Response:
         self._head: ResponseHead | None = None
         self._length = BodyLength(None)
         self._broken = False
+        self.abandoned = False  # in a child of the application, which must not answer
         self.begun = False
         self.ended = False
 
@@ -94,15 +96,19 @@ class Response:
         self._send(parts)
 
     def _send(self, parts: list[Part]) -> None:
-        """Write, unless a write has failed before.
+        """Write, unless a write has failed before or the response has ended.
 
         An application may catch the failure of `write` and go on. A record was cut short then,
-        and the web server would read whatever follows as the rest of it.
+        and the web server would read whatever follows as the rest of it. And it may keep `write`
+        and call it later: that would become part of the next response on the connection.
         """
-        if self._broken:
-            raise PeerGoneError("an earlier write broke off")
+        if self._broken or self.ended or self.abandoned:
+            raise PeerGoneError("the response is over")
         try:
-            write_parts(self._fd, parts, self._timeout_s)
+            if len(parts) == 1:
+                write_all(self._fd, parts[0], self._timeout_s)
+            else:
+                write_parts(self._fd, parts, self._timeout_s)
         except PeerGoneError:
             self._broken = True
             raise
@@ -129,14 +135,17 @@ class Response:
             data = b"%bContent-Length: %d\r\n\r\n" % (data[:-2], len(body))
         self.begun = True
         if len(data) + len(body) < _ONE_WRITE_BYTES:
-            whole = encode_response(self._request_id, data, body)
-            write_all(self._fd, whole, self._timeout_s)
+            self._send([encode_response(self._request_id, data, body)])
         else:
             parts = encode_stdout(self._request_id, data)
             parts += encode_stdout(self._request_id, body)
             parts.append(encode_end(self._request_id))
-            write_parts(self._fd, parts, self._timeout_s)
+            self._send(parts)
         self.ended = True
+
+    def close(self) -> None:
+        """The exchange is over; whoever kept `write` cannot write any more."""
+        self._broken = True
 
     def fail(self, status: int, text: str = "") -> None:
         """Answer with an error page of our own, which is possible only before the first byte."""
@@ -145,5 +154,5 @@ class Response:
             body = b""
         self._head = ResponseHead(head, status, bodyless=False, content_length=len(body))
         self.begun = True
-        write_all(self._fd, encode_response(self._request_id, head, body), self._timeout_s)
+        self._send([encode_response(self._request_id, head, body)])
         self.ended = True

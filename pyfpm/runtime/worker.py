@@ -72,7 +72,7 @@ class _Worker:
         os.setsid()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for signum in _IGNORED:
-            signal.signal(signum, signal.SIG_IGN)
+            signal.signal(signum, ignore_signal)
         for signum in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(signum, self._on_drain_signal)
         signal.signal(_MASTER_DIED, self._on_master_died)
@@ -95,7 +95,7 @@ class _Worker:
             self._control.send(encode_message(BootFailed(str(error))))
             return EXIT_BOOT_FAILED
         engine = self._engine = self._make_engine(application, shared, slot)
-        os.register_at_fork(after_in_child=engine.close_in_child)
+        os.register_at_fork(after_in_child=self._become_child)
         now_ns = time.monotonic_ns()
         boot_ns = now_ns - self._started_ns
         slot.words[Word.BOOT_NS] = boot_ns
@@ -141,6 +141,14 @@ class _Worker:
             use_minder=document.minder,
         )
 
+    def _become_child(self) -> None:
+        """In a child that the application forked: give back what makes us a worker."""
+        if self._engine is not None:
+            self._engine.close_in_child()
+        for signum in (signal.SIGTERM, signal.SIGQUIT, _MASTER_DIED):
+            if getattr(signal.getsignal(signum), "__self__", None) is self:
+                signal.signal(signum, signal.SIG_DFL)
+
     def _on_drain_signal(self, signum: int, frame: FrameType | None) -> None:
         """TERM and QUIT: finish what runs, then leave."""
         del frame
@@ -160,6 +168,11 @@ class _Worker:
         self._drain_reason = reason
         if self._engine is not None:
             self._engine.ask_to_drain(reason)
+
+
+def ignore_signal(signum: int, frame: FrameType | None) -> None:
+    """A handler that does nothing; SIG_IGN would be inherited by programs that are executed."""
+    del signum, frame
 
 
 def _tie_to_master(master_pid: int) -> bool:

@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from pyfpm.errors import ResponseError
 from pyfpm.runtime.application import Application, traceback_text
@@ -67,6 +68,8 @@ def run_application(
     except PeerGoneError:
         pass  # nobody is left to answer; the access line will show what was sent
     except BaseException as error:  # noqa: BLE001 - the boundary of application code
+        if response.abandoned:
+            _end_child(error)
         _report(environ, error)
         _fail(response, 500)
     finally:
@@ -95,6 +98,18 @@ def _send(result: Iterable[bytes], response: Response) -> None:
         if chunk:
             response.write(chunk)
     response.finish()
+
+
+def _end_child(error: BaseException) -> NoReturn:
+    """A child that the application forked comes back to us with an exception: end it as Python."""
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    else:
+        traceback.print_exception(error)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _fail(response: Response, status: int) -> None:

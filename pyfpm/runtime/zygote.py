@@ -36,7 +36,7 @@ from pyfpm.messages import (
 from pyfpm.messages.boot import decode_boot_document
 from pyfpm.runtime.application import Application, load_application
 from pyfpm.runtime.preload import find_fork_hazard
-from pyfpm.runtime.worker import EXIT_BOOT_FAILED, leave, run_worker
+from pyfpm.runtime.worker import EXIT_BOOT_FAILED, ignore_signal, leave, run_worker
 
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PID = struct.Struct("=i")
@@ -49,7 +49,7 @@ def main() -> NoReturn:
     with open(InheritedDescriptor.BOOT_DOCUMENT, "rb") as file:
         document = decode_boot_document(file.read())
     for signum in _IGNORED:
-        signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signum, ignore_signal)
     set_parent_death_signal(signal.SIGTERM)
     if os.getppid() != document.master_pid:
         sys.exit(0)
@@ -115,6 +115,8 @@ class Zygote:
         if len(descriptors) != 3:
             self._tell(SpawnFailed(spawn.serial, f"{len(descriptors)} descriptors instead of 3"))
             return
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # or each worker would print what the import left in the buffer
         reader, writer = os.pipe()
         try:
             middle = os.fork()
@@ -127,7 +129,8 @@ class Zygote:
             os.close(reader)
             self._be_middle(spawn, descriptors, application, writer)
         os.close(writer)
-        os.waitpid(middle, 0)
+        with contextlib.suppress(ChildProcessError):  # the application may ignore SIGCHLD
+            os.waitpid(middle, 0)
         answer = os.read(reader, _PID.size)
         os.close(reader)
         if len(answer) == _PID.size:

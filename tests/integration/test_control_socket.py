@@ -164,7 +164,10 @@ def test_stale_socket_is_replaced(path):
 def test_live_socket_of_another_master_is_left_alone(path):
     """A second master refuses to start and the first one still answers."""
     with running_server(path), ControlClient(str(path)) as client:
-        with pytest.raises(ControlError, match="another server answers there"), running_server(path):
+        with (
+            pytest.raises(ControlError, match="another server answers there"),
+            running_server(path),
+        ):
             pass
         assert os.listdir(path.parent) == ["control.sock"]
         assert client.call("echo") == {"echo": {}}
