@@ -1,9 +1,11 @@
 """What a configuration asks of this machine: users, folders, interpreters. Nothing is changed."""
 
 import os
+import stat
 from collections.abc import Iterator
 
 from pyfpm.config.accounts import find_group, find_user, person_of
+from pyfpm.config.addresses import UnixAddress
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.reach import Person, Refusal, find_refusal
@@ -17,6 +19,11 @@ def check_main(draft: Draft, main: MainOptions) -> Iterator[Problem]:
     """The names in `[pyfpm]`."""
     yield from _check_user(draft, "control.owner", main.control_owner)
     yield from _check_group(draft, "control.group", main.control_group)
+    if main.error_log not in ("stderr", "syslog"):
+        yield from _check_file(draft, "error_log", main.error_log)
+    if main.pid is not None:
+        yield from _check_file(draft, "pid", main.pid)
+    yield from _check_socket(draft, "control", main.control)
 
 
 def check_pool(
@@ -27,6 +34,9 @@ def check_pool(
         yield from _check_identity(draft, pool, allow_root=allow_root)
     yield from _check_user(draft, "listen.owner", pool.listen_owner)
     yield from _check_group(draft, "listen.group", pool.listen_group)
+    for address in pool.listen if "listen" not in draft.failed else ():
+        if isinstance(address, UnixAddress):
+            yield from _check_socket(draft, "listen", address.path)
     person = person_of(pool, is_root=is_root)
     if "directory" not in draft.failed:
         yield from _check_directory(draft, pool.directory, person)
@@ -41,6 +51,28 @@ def notice_pool(draft: Draft, *, is_root: bool) -> Iterator[Problem]:
     for option in _IDENTITY:
         if option in draft.entries and draft.entries[option].text:
             yield draft.problem(option, "is ignored, since the master is not root")
+
+
+def _check_file(draft: Draft, option: str, path: str) -> Iterator[Problem]:
+    """A file that the master will make: its folder is there, and it is no folder itself."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        yield draft.problem(option, f"{path} is a folder; name a file in it")
+    elif not os.path.isdir(folder):
+        yield draft.problem(option, f"there is no folder {folder}; make it, or name another file")
+
+
+def _check_socket(draft: Draft, option: str, path: str) -> Iterator[Problem]:
+    """A socket that will be made, with its folder if only the last one is missing."""
+    above = os.path.dirname(os.path.dirname(path))
+    if not os.path.isdir(os.path.dirname(path)) and not os.path.isdir(above):
+        yield draft.problem(
+            option, f"there is no folder {above} for {path}; make it, or listen elsewhere"
+        )
+    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+        yield draft.problem(
+            option, f"{path} is there and is no socket; remove it, or listen elsewhere"
+        )
 
 
 def _check_user(draft: Draft, option: str, name: str | None) -> Iterator[Problem]:

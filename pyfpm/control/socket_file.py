@@ -14,7 +14,7 @@ from pwd import getpwnam
 
 from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError, SpawnError
-from pyfpm.kernel.socket_path import clear_stale_socket
+from pyfpm.kernel.socket_path import clear_stale_socket, is_answered
 
 BACKLOG = 64
 
@@ -87,6 +87,11 @@ def _clear_stale(path: str) -> None:
     try:
         clear_stale_socket(path)
     except SpawnError as error:
+        if is_answered(path):
+            raise ControlError(
+                f"another master answers on {path}: end it with `pyfpm stop`, "
+                "or give this one another control in [pyfpm]"
+            ) from None
         raise ControlError(f"control socket {path}: {error}") from None
 
 

@@ -305,5 +305,6 @@ async def _run(config: Config, front: FrontProcess | None) -> int:
     try:
         return await master.run()
     except (ConfigError, ControlError) as error:
-        Log().alert("start_failed", str(error))
+        if config.main.error_log != "stderr":  # there the command line says it
+            Log().alert("start_failed", str(error))
         raise

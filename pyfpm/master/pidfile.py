@@ -11,7 +11,7 @@ class PidFile:
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._written = False
+        self._written: int | None = None
 
     def write(self, pid: int) -> None:
         """Replace the file in one step; PyfpmError where that is not possible."""
@@ -27,10 +27,14 @@ class PidFile:
             os.rename(fresh, self._path)
         except OSError as error:
             raise PyfpmError(f"write pid file {self._path}: {error.strerror}") from error
-        self._written = True
+        self._written = pid
 
     def remove(self) -> None:
-        """Remove the file that this master wrote."""
-        if self._path is not None and self._written:
-            with contextlib.suppress(FileNotFoundError):
+        """Remove the file that this master wrote, unless it is another master's by now."""
+        if self._path is None or self._written is None:
+            return
+        with contextlib.suppress(OSError):
+            with open(self._path, encoding="ascii", errors="replace") as file:
+                is_ours = file.read().strip() == str(self._written)
+            if is_ours:
                 os.unlink(self._path)

@@ -81,7 +81,7 @@ class Pool:
             setting.reaper,
             self.health,
             self._log,
-            emit=self._output,
+            emit=self._output_of_zygote,
             on_claim=self._workers.claim,
             on_spawn_failed=self._workers.failed_to_fork,
             on_ended=self._zygote_ended,
@@ -239,13 +239,17 @@ class Pool:
         def emit(stream: str, line: str) -> None:
             if self.options.decorate_workers_output:
                 line = f'child {worker.pid} said into {stream}: "{line}"'
-            self._output(stream, line)
+            self._output(stream, line, worker.pid)
 
         return emit
 
-    def _output(self, stream: str, line: str) -> None:
+    def _output_of_zygote(self, stream: str, line: str) -> None:
+        zygote = self._zygotes.zygote
+        self._output(stream, line, zygote.pid if zygote is not None else None)
+
+    def _output(self, stream: str, line: str, pid: int | None) -> None:
         """What a process printed; shown whatever log_level is, since it is not our word."""
-        self._log.write(Level.ALWAYS, "output", line, stream=stream)
+        self._log.write(Level.ALWAYS, "output", line, stream=stream, pid=pid)
 
     # -- stopping ---------------------------------------------------------------------------
 

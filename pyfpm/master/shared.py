@@ -63,16 +63,19 @@ class PoolMemory:
                 return slot
         return None
 
-    def release_slot(self, slot: int) -> None:
-        """Add the counters of a worker that has ended to the pool's totals, and wipe its slot."""
+    def release_slot(self, slot: int, *, broke_off: int = 0) -> None:
+        """Add the counters of a worker that has ended to the pool's totals, and wipe its slot.
+
+        `broke_off` is how many requests ended with it, 0 or 1: they count as failed ones.
+        """
         copy = self.board.read(slot)
         total = self.notice.current
         self.board.clear(slot)
         self._taken.discard(slot)
         self.notice.publish(
             slots_in_use=self.slots_in_use,
-            ended_requests=_sum(total.ended_requests, copy.requests),
-            ended_requests_5xx=_sum(total.ended_requests_5xx, copy.requests_5xx),
+            ended_requests=_sum(total.ended_requests, copy.requests + broke_off),
+            ended_requests_5xx=_sum(total.ended_requests_5xx, copy.requests_5xx + broke_off),
             ended_handed_off=_sum(total.ended_handed_off, copy.handed_off),
             ended_protocol_errors=_sum(total.ended_protocol_errors, copy.protocol_errors),
         )

@@ -15,6 +15,7 @@ from pyfpm.master.processes import Processes
 from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.shared import PoolMemory
 from pyfpm.messages import BootFailed, Draining, LogLine, Message, Ready, Saturated
+from pyfpm.scoreboard import Stage
 
 BOOT = "boot"
 IDLE = "idle"
@@ -121,11 +122,11 @@ class WorkerKeeper:
             self.forget(worker)
         return len(unclaimed)
 
-    def forget(self, worker: WorkerHandle) -> None:
-        """Release all that the master holds for a worker."""
+    def forget(self, worker: WorkerHandle, *, broke_off: int = 0) -> None:
+        """Release all that the master holds for a worker; see `PoolMemory.release_slot`."""
         if self.by_serial.pop(worker.serial, None) is not None:
             worker.close()
-            self.memory.release_slot(worker.slot)
+            self.memory.release_slot(worker.slot, broke_off=broke_off)
 
     def _time_boot(self, worker: WorkerHandle) -> None:
         loop = asyncio.get_running_loop()
@@ -180,9 +181,10 @@ class WorkerKeeper:
     def _ended(self, worker: WorkerHandle, death: Death) -> None:
         if worker.link is not None:
             worker.link.drain()
-        self._log_ending(worker, death)
+        request = self._broken_request(worker, death)
+        self._log_ending(worker, death, request)
         self._count_ending(worker, death)
-        self.forget(worker)
+        self.forget(worker, broke_off=int(bool(request)))
         if not worker.was_ready and not worker.leaves_for:
             text = f"a worker exited {death.text} while booting"
             self.health.boot_failed(text, worker.spawned_s)
@@ -190,7 +192,14 @@ class WorkerKeeper:
             self.poke()  # it may have died of a wake-up that it did not use (DESIGN 3, rule c)
         self.look()
 
-    def _log_ending(self, worker: WorkerHandle, death: Death) -> None:
+    def _broken_request(self, worker: WorkerHandle, death: Death) -> str:
+        """The request that ended with a worker which crashed, as its slot says; empty for none."""
+        slot = self.memory.board.read(worker.slot)
+        if death.code == 0 or not worker.was_ready or slot.stage is not Stage.RUNNING:
+            return ""
+        return f"{slot.method} {slot.uri}"
+
+    def _log_ending(self, worker: WorkerHandle, death: Death, request: str) -> None:
         clean = death.code == 0
         expected = worker.leaves_for in (IDLE, STOP) or self.health.is_ending
         level = Level.DEBUG if expected and clean else Level.NOTICE if clean else Level.WARNING
@@ -198,8 +207,10 @@ class WorkerKeeper:
         self.log.write(
             level,
             "worker_ended",
-            f"child {worker.pid} exited {death.text} after {lived_s:.6f} seconds from start",
+            f"child {worker.pid} exited {death.text} after {lived_s:.6f} seconds from start"
+            + (f", while it served {request!a}" if request else ""),
             pid=worker.pid,
+            request=request or None,
             code=death.code,
             signal=death.signum,
             reason=worker.leaves_for,

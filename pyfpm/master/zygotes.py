@@ -170,8 +170,9 @@ class ZygoteKeeper:
             if zygote.ready:
                 self._log.warning("zygote_ended", f"zygote {zygote.pid} exited {death.text}")
             else:
-                text = f"the zygote exited {death.text} while booting"
-                self._health.boot_failed(text, zygote.started_s)
+                app, python = self._options.app, self._options.python
+                text = f"{python} exited {death.text} while it booted"
+                self._health.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
         self._on_ended()
 
     def _end_soon(self, zygote: ZygoteHandle) -> None:

@@ -59,8 +59,10 @@ class Exchange:
         response = self._response = Response(
             connection.fd, connection.request_id, method, self._write_timeout_s
         )
+        is_page = False
         try:
-            if self._pages and self._answer_page(environ, response):
+            is_page = bool(self._pages) and self._answer_page(environ, response)
+            if is_page:
                 return response.ended
             environ["wsgi.input"] = self._body_of(connection, environ)
             run_application(self._application, environ, response)
@@ -74,7 +76,7 @@ class Exchange:
                 os._exit(0)  # the application let a child of its own come back to us
             self._response = None
             response.close()
-            self._end(started_ns, failed=not response.ended or response.status >= 500)
+            self._end(started_ns, failed=response.failed and not is_page)
         return response.ended
 
     def abandon(self) -> None:

@@ -32,6 +32,7 @@ class Response:
         "abandoned",
         "begun",
         "ended",
+        "peer_left",
     )
 
     def __init__(self, fd: int, request_id: int, method: str, timeout_s: float) -> None:
@@ -45,11 +46,20 @@ class Response:
         self.abandoned = False  # in a child of the application, which must not answer
         self.begun = False
         self.ended = False
+        self.peer_left = False
 
     @property
     def status(self) -> int:
         """The HTTP status that was set; 0 before `start`."""
         return self._head.status if self._head is not None else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a failure of ours: a 5xx, or a response that the application broke off.
+
+        A client that went away is neither.
+        """
+        return self.status >= 500 or not (self.ended or self.peer_left)
 
     @property
     def surplus_bytes(self) -> int:
@@ -88,12 +98,18 @@ class Response:
         data = self._length.admit(data)
         if not data:
             return
+        # With its last declared byte the response is complete for the client, and the web server
+        # may close the connection before an END_REQUEST of its own write arrives.
+        is_last = head.content_length is not None and not self._length.missing_bytes
         parts: list[Part] = []
         if not self.begun:
             self.begun = True
             parts += encode_stdout(self._request_id, head.data)
         parts += encode_stdout(self._request_id, data)
+        if is_last:
+            parts.append(encode_end(self._request_id))
         self._send(parts)
+        self.ended = is_last
 
     def _send(self, parts: list[Part]) -> None:
         """Write, unless a write has failed before or the response has ended.
@@ -110,7 +126,7 @@ class Response:
             else:
                 write_parts(self._fd, parts, self._timeout_s)
         except PeerGoneError:
-            self._broken = True
+            self._broken = self.peer_left = True
             raise
 
     def finish(self, body: bytes = b"") -> None:
@@ -121,6 +137,8 @@ class Response:
         head = self._head
         if head is None:
             raise ResponseError("the application returned without calling start_response")
+        if self.ended:
+            return
         body = self._length.admit(body)
         if missing := self._length.missing_bytes:
             raise ResponseError(f"the body is {missing} bytes shorter than its Content-Length")

@@ -165,7 +165,7 @@ def test_live_socket_of_another_master_is_left_alone(path):
     """A second master refuses to start and the first one still answers."""
     with running_server(path), ControlClient(str(path)) as client:
         with (
-            pytest.raises(ControlError, match="another server answers there"),
+            pytest.raises(ControlError, match="another master answers on"),
             running_server(path),
         ):
             pass

@@ -7,9 +7,11 @@ import threading
 import time
 
 import pytest
-from harness.fcgi_client import FcgiClient, FcgiResponse, fetch
+from harness.fcgi_client import FcgiClient, FcgiResponse, fetch, make_params
 from harness.machine import wait_until
 from harness.master import Pyfpm
+
+from pyfpm.fastcgi import encode_request
 
 POOL = """
 [pool:shop]
@@ -282,3 +284,66 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"forked"]
 """
+
+
+def test_a_connection_handed_over_keeps_the_patience_of_a_kept_one():
+    """After a drain the new owner waits for keepalive_timeout, not for request_header_timeout."""
+    with Pyfpm(STATIC_2 + "request_header_timeout = 300ms\n") as service:
+        parked = park_at_both(service, 1)
+        leaving, (client, *_) = next(iter(parked.items()))
+        mark = service.log.mark()
+        os.kill(leaving, signal.SIGTERM)
+        service.log.wait_for(rf"child {leaving} exited with code 0", since=mark)
+        assert not client.is_closed_by_peer(timeout_s=1)
+        client.socket.settimeout(5)
+        assert pid_of(client.request("/pid", keep=True)) != leaving
+        close_all(parked)
+
+
+def test_a_request_sent_in_time_is_served_though_its_worker_was_busy():
+    """A deadline that passes while the only worker is busy closes nothing that has data."""
+    pool = POOL + "pm = static\npm.max_children = 1\nkeepalive_timeout = 1s\n"
+    with Pyfpm(pool) as service:
+        busy, other = service.client("shop.sock"), service.client("shop.sock")
+        for client in (busy, other):
+            pid_of(client.request("/pid", keep=True))
+        runner = threading.Thread(target=busy.request, args=("/sleep?s=2",), kwargs={"keep": True})
+        runner.start()
+        time.sleep(0.3)
+        assert pid_of(other.request("/pid", keep=True))
+        runner.join()
+        busy.close()
+        other.close()
+
+
+def test_a_worker_full_of_connections_does_not_keep_the_pool_from_growing():
+    """It takes no more, so it is not idle, and the next connection gets a worker of its own."""
+    pool = ONDEMAND.format(idle="60s") + "pm.max_connections = 2\n"
+    with Pyfpm(pool) as service:
+        parked = park_connections(service, 2)
+        (full,) = parked
+        with service.client("shop.sock") as third:
+            assert pid_of(third.request("/pid")) != full
+        close_all(parked)
+
+
+def test_a_new_connection_is_taken_before_a_half_sent_request_goes_on():
+    """A slow request that arrives in two pieces does not hide the connection of the same wake-up.
+
+    Whichever of the two workers wakes for both must leave the quick one to the other or serve it
+    first; it may not sit on it for as long as the slow one runs.
+    """
+    with Pyfpm(STATIC_2) as service:
+        slow = make_params("/sleep?s=2", method="POST", body=b"xy")
+        whole = encode_request(1, slow, b"xy", keep_conn=False)
+        for _ in range(5):
+            halves = [service.client("shop.sock") for _ in "ab"]
+            halves[0].send(whole[:-20])
+            time.sleep(0.02)
+            halves[0].send(whole[-20:])
+            started_s = time.monotonic()
+            assert pid_of(halves[1].request("/pid"))
+            assert time.monotonic() - started_s < 1
+            for client in halves:
+                client.close()
+            wait_until(lambda: service.pool_status("shop")["active processes"] == 0)
