@@ -53,9 +53,11 @@ def _probe(options: PoolOptions) -> tuple[str, str] | None:
         key, _, message = answer.partition("\t")
         return key, message
     code = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        ended = f"exit code {code}" if code > 0 else f"signal {-code}"
-        return "python", f"{options.python} does not run as the pool's user ({ended})"
+    if code == _TOO_OLD:
+        return "python", f"{options.python} is older than Python 3.11; name a newer one"
+    if code != _IS_PYTHON:
+        ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return "python", f"{options.python} does not run as a Python interpreter ({ended})"
     return None
 
 
@@ -82,4 +84,6 @@ def _try(options: PoolOptions, writer: int) -> NoReturn:
         os._exit(1)
 
 
-_VERSION_CHECK = "import sys; sys.exit(sys.version_info < (3, 11))"
+# Exit codes that no other program has a reason for: /bin/true is no interpreter.
+_IS_PYTHON, _TOO_OLD = 47, 48
+_VERSION_CHECK = f"import sys; sys.exit({_TOO_OLD} if sys.version_info < (3, 11) else {_IS_PYTHON})"
