@@ -182,11 +182,21 @@ def _tie_to_master(master_pid: int) -> bool:
     process has ended. Set before that, the death signal would come from the middle one.
     """
     for _ in range(_REPARENT_TRIES):
-        if os.getppid() == master_pid:
+        if os.getppid() == master_pid or not _exists(master_pid):
             break
         time.sleep(0.0005)
     set_parent_death_signal(_MASTER_DIED)
     return os.getppid() == master_pid
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it is there
+        pass
+    return True
 
 
 def leave(code: int) -> NoReturn:
