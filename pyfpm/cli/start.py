@@ -17,4 +17,4 @@ from pyfpm.master import run_master
 @click.pass_obj
 def command(invocation: Invocation, *, allow_root: bool) -> int:
     """Run the master in the foreground, until SIGTERM, SIGINT or `pyfpm stop`."""
-    return run_master(invocation.load_config(allow_root=allow_root), allow_root=allow_root)
+    return run_master(invocation.load_config(allow_root=allow_root))

@@ -262,20 +262,24 @@ class Master:
         )
 
     def _raise_file_limit(self) -> None:
+        """As many descriptors as allowed, or as rlimit_files says; pools get the old limit back."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self.config.main.rlimit_files
-        if wanted and self._is_root:
-            hard = max(hard, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        wanted = self.config.main.rlimit_files or hard
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+        except (ValueError, OSError):  # beyond the hard limit without CAP_SYS_RESOURCE
+            self._log.warning(
+                "rlimit_files", f"rlimit_files = {wanted}: not permitted, using {hard}"
+            )
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run_master(config: Config, *, allow_root: bool, front: FrontProcess | None = None) -> int:
+def run_master(config: Config, *, front: FrontProcess | None = None) -> int:
     """Serve `config` in this process until told to stop; the exit code.
 
     Raises ConfigError, PyfpmError or ControlError where the service cannot start; nothing of it
-    is left then. `allow_root` has been applied when the configuration was loaded.
+    is left then.
     """
-    del allow_root
     _keep_descriptors_from_pools()
     main = config.main
     settings = LogSettings(

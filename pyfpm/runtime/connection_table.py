@@ -118,11 +118,10 @@ class ConnectionTable:
         """Close a connection that has been taken out of its place."""
         self.unregister(connection)
         connection.close()
-        self.forget(connection)
+        self.count_without_one()
 
-    def forget(self, connection: Connection) -> None:
-        """Count without a connection that somebody else has now, or nobody."""
-        del connection
+    def count_without_one(self) -> None:
+        """A connection that was here belongs to somebody else now, or to nobody."""
         self._words[Word.PARKED] = len(self.parked)
         self.closed_one = True
 

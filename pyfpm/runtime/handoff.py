@@ -45,7 +45,7 @@ class HandOff:
             return False
         connection.close()
         self._words[Word.HANDED_OFF] += 1
-        self._table.forget(connection)
+        self._table.count_without_one()
         return True
 
     def offer_surplus(self, ready: list[int], mean_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import threading
 import time
@@ -173,3 +174,33 @@ def test_worker_that_died_after_it_served_is_replaced_without_a_pause():
         assert time.monotonic() - started_s < 3
         assert fpm.pool_status("one")["respawns"]["killed"] == 6
         assert fpm.pool_status("one")["state"] == "running"
+
+
+def file_limit(pid):
+    """The soft limit of open files of a process."""
+    with open(f"/proc/{pid}/limits", encoding="ascii") as limits:
+        return int(next(line.split()[3] for line in limits if line.startswith("Max open files")))
+
+
+@pytest.mark.parametrize("wanted", [700, 900])
+def test_rlimit_files_is_the_masters_limit_and_not_the_workers(wanted):
+    """The master has what the key says; its pools have what the master was started with."""
+    pool = """
+[pool:a]
+app = torture:app
+listen = %(here)s/a.sock
+pm = static
+pm.max_children = 1
+"""
+    with Pyfpm(pool, main=f"rlimit_files = {wanted}") as fpm:
+        (worker,) = fpm.worker_pids("a")
+        assert file_limit(fpm.process.pid) == wanted
+        assert file_limit(worker) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_rlimit_files_beyond_what_is_permitted_is_said_and_survived():
+    """Nobody may have more descriptors than the kernel's own bound."""
+    pool = "[pool:a]\napp = torture:app\nlisten = %(here)s/a.sock\npm = ondemand\n"
+    with Pyfpm(pool, main="rlimit_files = 999999999999") as fpm:
+        assert fpm.log.find("rlimit_files = 999999999999: not permitted")
+        assert fetch(fpm.address("a.sock"), "/pid").status == 200

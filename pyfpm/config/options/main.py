@@ -111,7 +111,7 @@ class MainOptions:
     rlimit_files: int | None = option(
         "rlimit_files",
         kinds.POSITIVE,
-        "How many files the master may have open; the limit it was started with unless set.",
+        "How many files the master may have open; the hard limit it was started with unless set.",
         reload=Reload.RESTART,
     )
     rlimit_core: None = planned("rlimit_core", "The largest core file of the master.")
