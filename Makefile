@@ -5,8 +5,10 @@ PYTHON := $(VENV)/bin/python
 # More arguments for pytest: make test PYTEST_ARGS="-k hello -x"
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# The dice of make chaos: what it rolled is printed, and SEED=… rolls it again
+SEED ?= $(shell date +%s)
 
-.PHONY: help run test check packages examples pools bench clean
+.PHONY: help run test chaos check packages examples pools bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -17,6 +19,9 @@ run: $(VENV)/.installed ## serve examples/hello.py, through nginx where it is in
 
 test: packages check ## lint, types and the whole test suite
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+chaos: packages $(VENV)/.installed-test ## kill, starve, reload and upgrade under load, long: SEED=7 repeats a run
+	PYFPM_CHAOS_LONG=1 PYFPM_CHAOS_SEED=$(SEED) $(PYTHON) -m pytest tests/chaos $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-test ## lint, format and types only
 	$(VENV)/bin/ruff check

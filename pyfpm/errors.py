@@ -47,11 +47,15 @@ class ProtocolError(PyfpmError):
 class BadRequest(PyfpmError):  # noqa: N818 - the name HTTP gives it
     """A well-framed request that must not reach the application.
 
-    `status` is the HTTP status for the client (400, 413, 431, 503, …), the message is for the log.
+    `status` is the HTTP status for the client (400, 413, 431, 503, …), `headers` go with it, the
+    message is for the log.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(
+        self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.status = status
+        self.headers = headers
         super().__init__(message)
 
 

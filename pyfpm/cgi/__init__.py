@@ -3,6 +3,7 @@
 from pyfpm.cgi.environ import EnvironBuilder
 from pyfpm.cgi.lengths import BodyLength, declared_length
 from pyfpm.cgi.paths import PathInfo
+from pyfpm.cgi.request_start import waited_s
 from pyfpm.cgi.response import HOP_BY_HOP, ResponseHead, format_head, simple_response
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "declared_length",
     "format_head",
     "simple_response",
+    "waited_s",
 ]

@@ -1,7 +1,7 @@
 """What every command needs of the command line: which configuration, and where the master is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pyfpm.config import Config, PoolOptions, find_control_path, load_config
@@ -27,10 +27,12 @@ class Invocation:
             return self.environ["PYFPM_CONF"]
         return next((path for path in SEARCHED if os.path.exists(path)), None)
 
-    def load_config(self, *, allow_root: bool = False, check_system: bool = True) -> Config:
+    def load_config(
+        self, *, allow_root: bool = False, daemonize: bool = False, check_system: bool = True
+    ) -> Config:
         """The configuration; raises ConfigError, or ControlError (78) when there is no file.
 
-        For `check_system` see config.load_config.
+        For the arguments see config.load_config.
         """
         path = self.find_config()
         if path is None:
@@ -44,6 +46,7 @@ class Invocation:
             self.environ,
             is_root=os.geteuid() == 0,
             allow_root=allow_root,
+            daemonize=daemonize,
             check_system=check_system,
         )
 
@@ -54,10 +57,12 @@ class Invocation:
             raise ControlError(f"no pool {name!r}; there are {', '.join(pools)}", ExitCode.USAGE)
         return pools[name]
 
-    def control_client(self) -> ControlClient:
+    def control_client(self, *, on_progress: Callable[[str], None] | None = None) -> ControlClient:
         """A client of the master that runs this configuration, or the default one without any."""
         path = self.find_config()
         is_root = os.geteuid() == 0
         if path is None:
-            return ControlClient(default_path(self.environ, os.geteuid(), is_root=is_root))
-        return ControlClient(find_control_path(path, self.environ, is_root=is_root))
+            place = default_path(self.environ, os.geteuid(), is_root=is_root)
+        else:
+            place = find_control_path(path, self.environ, is_root=is_root)
+        return ControlClient(place, on_progress=on_progress)

@@ -10,6 +10,7 @@ import click
 
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
+from pyfpm.cli.operation import INTERRUPTED, visible
 from pyfpm.cli.unsupported import UNSUPPORTED, unsupported_command
 from pyfpm.cli.version import version_line
 from pyfpm.control import ExitCode
@@ -22,7 +23,14 @@ COMMANDS: Mapping[str, str] = {
     "start": "pyfpm.cli.start",
     "check": "pyfpm.cli.check",
     "status": "pyfpm.cli.status",
+    "reload": "pyfpm.cli.reload",
+    "restart": "pyfpm.cli.restart",
     "stop": "pyfpm.cli.stop",
+    "start-pool": "pyfpm.cli.start_pool",
+    "scale": "pyfpm.cli.scale",
+    "trace": "pyfpm.cli.trace",
+    "reopen-logs": "pyfpm.cli.reopen_logs",
+    "upgrade": "pyfpm.cli.upgrade",
     "ping": "pyfpm.cli.ping",
     "request": "pyfpm.cli.request",
     "nginx-conf": "pyfpm.cli.nginx_conf",
@@ -30,9 +38,6 @@ COMMANDS: Mapping[str, str] = {
     "options": "pyfpm.cli.options",
     "init": "pyfpm.cli.init",
 }
-
-# A shell reports a program ended by SIGINT as 128 + 2; sysexits has no code for it.
-INTERRUPTED = 130
 
 
 class CommandTable(click.Group):
@@ -127,5 +132,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(invocation: Invocation, message: str, exit_code: int) -> int:
     name = f"pyfpm: {invocation.command}: " if invocation.command else "pyfpm: "
-    click.echo(name + message, err=True)
+    click.echo(name + visible(message), err=True)
     return exit_code

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-from pyfpm.cli.program import COMMANDS, INTERRUPTED, program
+from pyfpm.cli.operation import INTERRUPTED
+from pyfpm.cli.program import COMMANDS, program
 from pyfpm.cli.unsupported import UNSUPPORTED
 from pyfpm.control import ExitCode
 
@@ -23,7 +24,10 @@ Results go to stdout, messages to stderr. Colours are used on terminals only, an
 
 The master is reached over its control socket: `control` in the configuration, or the default
 place where there is no configuration. Root and the master's own user may do everything; others
-whom the socket's mode admits may read (`status`).
+whom the socket's mode admits may read (`status`, `trace`).
+
+A command that takes time reports its progress on stderr and waits to the end. Ctrl-C ends the
+waiting alone: what was begun goes on in the master.
 
 | exit code | means |
 |---|---|

@@ -7,15 +7,18 @@ from urllib.parse import unquote_to_bytes
 import click
 
 from pyfpm import __version__
-from pyfpm.config.addresses import Address, parse_address
+from pyfpm.config.addresses import Address, SystemdAddress, parse_address
 from pyfpm.front import Answer, Exchange, connect, read_answer
 
 
 def _convert(ctx: click.Context, param: click.Parameter, value: str) -> Address:
     try:
-        return parse_address(value)
+        address = parse_address(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+    if isinstance(address, SystemdAddress):
+        raise click.BadParameter(f"{value!r} is a name; ask at the socket's address", ctx, param)
+    return address
 
 
 # A FastCGI listener: `unix:/path`, `/path`, `host:port`, `[::1]:port` or a port of this machine.

@@ -68,7 +68,7 @@ def command(invocation: Invocation, app: str, *, listen: str, workers: int, inte
             sock, UnixAddress(f"{folder}/app.sock"), app=app, user=user, workers=workers
         )
         try:
-            return run_master(config, front=front)
+            return run_master(config, load=lambda: config, front=front)
         finally:
             front.end()
 

@@ -9,14 +9,7 @@ from pyfpm.cli.help import NotSupportedYetError, example
 # What each will do, and how it will be called.
 UNSUPPORTED: Mapping[str, tuple[str, str]] = {
     "top": ("Watch pools and workers live.", "pyfpm top"),
-    "reload": ("Load new code into running pools.", "pyfpm reload shop"),
-    "restart": ("Replace the workers of a pool.", "pyfpm restart shop"),
-    "start-pool": ("Start pools that were stopped.", "pyfpm start-pool shop"),
-    "scale": ("Change a pool's number of workers.", "pyfpm scale shop 8"),
-    "trace": ("Show what a pool's workers are doing.", "pyfpm trace shop"),
     "logs": ("Show the logs of a pool.", "pyfpm logs shop -f"),
-    "reopen-logs": ("Open the log files anew.", "pyfpm reopen-logs"),
-    "upgrade": ("Replace the code of the master.", "pyfpm upgrade"),
     "dashboard": ("Serve a dashboard.", "pyfpm dashboard"),
     "convert": ("Convert another server's file.", "pyfpm convert www.conf"),
     "advise": ("Advise on the settings of a pool.", "pyfpm advise shop"),

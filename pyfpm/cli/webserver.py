@@ -1,13 +1,24 @@
 """What the configurations for nginx and Apache have in common."""
 
-from pyfpm.config import Address, PoolOptions, UnixAddress
+from pyfpm.config import Address, PoolOptions, SystemdAddress, UnixAddress
+from pyfpm.errors import PyfpmError
 
 WEB_SERVER_IDLE_S = 60
 
 
 def order_addresses(pool: PoolOptions) -> list[Address]:
-    """Unix sockets first: faster, and nobody else can reach them."""
-    return sorted(pool.listen, key=lambda address: not isinstance(address, UnixAddress))
+    """Unix sockets first: faster, and nobody else can reach them.
+
+    PyfpmError for a pool that listens on nothing but sockets of systemd: only their unit knows
+    where those are.
+    """
+    known = [address for address in pool.listen if not isinstance(address, SystemdAddress)]
+    if not known:
+        raise PyfpmError(
+            f"pool {pool.name} listens where a socket unit of systemd says (ListenStream=); write"
+            " that address in listen to have it printed, and change the result at will"
+        )
+    return sorted(known, key=lambda address: not isinstance(address, UnixAddress))
 
 
 def idle_seconds(pool: PoolOptions) -> int:

@@ -9,12 +9,15 @@ called, means and defaults to is declared in `options`; `dump` and `reference` p
 
 from pyfpm.config.addresses import (
     Address,
+    ListenAddress,
+    SystemdAddress,
     TcpAddress,
     UnixAddress,
     format_address,
     parse_address,
 )
 from pyfpm.config.dump import render_dump
+from pyfpm.config.file import ConfigFile
 from pyfpm.config.loading import Config, find_control_path, load_config, load_text
 from pyfpm.config.options import (
     MAIN,
@@ -22,10 +25,12 @@ from pyfpm.config.options import (
     MainOptions,
     Option,
     PoolOptions,
+    Reload,
     Scope,
     find_option,
 )
 from pyfpm.config.reference import render_option, render_reference, render_sample
+from pyfpm.config.snapshot import restore_main, restore_pool, snapshot_options
 from pyfpm.config.values import (
     AppPath,
     Interface,
@@ -33,6 +38,7 @@ from pyfpm.config.values import (
     LogFormat,
     LogLevel,
     Preload,
+    Share,
     parse_app_path,
 )
 
@@ -42,15 +48,20 @@ __all__ = [
     "Address",
     "AppPath",
     "Config",
+    "ConfigFile",
     "Interface",
     "Isolation",
+    "ListenAddress",
     "LogFormat",
     "LogLevel",
     "MainOptions",
     "Option",
     "PoolOptions",
     "Preload",
+    "Reload",
     "Scope",
+    "Share",
+    "SystemdAddress",
     "TcpAddress",
     "UnixAddress",
     "find_control_path",
@@ -64,4 +75,7 @@ __all__ = [
     "render_option",
     "render_reference",
     "render_sample",
+    "restore_main",
+    "restore_pool",
+    "snapshot_options",
 ]

@@ -12,6 +12,8 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _WRITE = "write /path, unix:/path, host:port, [::1]:port or a port"
 _PORT = re.compile(r"[0-9]{1,5}")
+# What systemd allows (sd_listen_fds(3)), without the characters that separate addresses here.
+_SYSTEMD_NAME = re.compile(r"[!-+\--9;-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,29 @@ class TcpAddress:
             return self.host.lower() == "localhost"
 
 
+@dataclass(frozen=True, slots=True)
+class SystemdAddress:
+    """The sockets that systemd passes under this name (FileDescriptorName= of a socket unit).
+
+    Where they listen is known at run time only, and only to the process that they are passed to.
+    """
+
+    name: str
+
+
 Address = UnixAddress | TcpAddress
+"""Where one can connect to."""
+ListenAddress = Address | SystemdAddress
+"""Where a pool can listen."""
 
 
-def parse_address(text: str) -> Address:
-    """One address from `/path`, `unix:/path`, `host:port`, `[::1]:port` or `port`.
+def parse_address(text: str) -> ListenAddress:
+    """One address: `/path`, `unix:/path`, `host:port`, `[::1]:port`, `port` or `systemd:NAME`.
 
     Raises ValueError with what would be right.
     """
     if text.startswith("systemd:"):
-        raise ValueError(f"{text!r}: sockets from systemd are not supported yet; {_WRITE}")
+        return _systemd(text.removeprefix("systemd:"), text)
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"), text)
     if "://" in text:
@@ -61,7 +76,7 @@ def parse_address(text: str) -> Address:
     return TcpAddress(_host(host, text) if colon else "", int(port))
 
 
-def format_address(address: Address) -> str:
+def format_address(address: ListenAddress) -> str:
     """The text that `parse_address` reads back."""
     match address:
         case UnixAddress(path):
@@ -70,6 +85,8 @@ def format_address(address: Address) -> str:
             return str(port)
         case TcpAddress(host, port):
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case SystemdAddress(name):
+            return f"systemd:{name}"
 
 
 def parse_network(text: str) -> IpNetwork:
@@ -98,6 +115,15 @@ def _unix(path: str, text: str) -> UnixAddress:
     if not path or path.endswith("/"):
         raise ValueError(f"{text!r} names no socket file; {_WRITE}")
     return UnixAddress(path)
+
+
+def _systemd(name: str, text: str) -> SystemdAddress:
+    if not _SYSTEMD_NAME.fullmatch(name):
+        raise ValueError(
+            f"{text!r} names no socket of systemd; write systemd:NAME with the"
+            " FileDescriptorName of the socket unit"
+        )
+    return SystemdAddress(name)
 
 
 def _host(host: str, text: str) -> str:

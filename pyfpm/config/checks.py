@@ -34,6 +34,8 @@ def check_pool(
         yield from _check_identity(draft, pool, allow_root=allow_root)
     yield from _check_user(draft, "listen.owner", pool.listen_owner)
     yield from _check_group(draft, "listen.group", pool.listen_group)
+    if pool.slowlog is not None:
+        yield from _check_file(draft, "slowlog", pool.slowlog)
     for address in pool.listen if "listen" not in draft.failed else ():
         if isinstance(address, UnixAddress):
             yield from _check_socket(draft, "listen", address.path)

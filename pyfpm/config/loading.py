@@ -39,6 +39,7 @@ def load_config(
     *,
     is_root: bool,
     allow_root: bool = False,
+    daemonize: bool = False,
     check_system: bool = True,
     cores: int | None = None,
     text: str | None = None,
@@ -46,10 +47,10 @@ def load_config(
     """Read and check `path` and what it includes; raises ConfigError with every problem.
 
     `environ` is the master's environment. `is_root` says whether the master runs as root, and
-    `allow_root` whether its pools may too. Without `check_system` nothing but the files is looked
-    at: for clients of a running master, whose own user cannot see what the pools' users can.
-    `cores` replaces the number of processors that defaults are computed from, `text` what stands
-    in the file.
+    `allow_root` whether its pools may too; `daemonize` that it goes to the background whatever the
+    file says. Without `check_system` nothing but the files is looked at: for clients of a running
+    master, whose own user cannot see what the pools' users can. `cores` replaces the number of
+    processors that defaults are computed from, `text` what stands in the file.
     """
     sources = read_sources(path, environ, text)
     problems, notices = sources.problems, sources.notices
@@ -64,6 +65,7 @@ def load_config(
     for draft, pool in pools:
         problems += rules.check_pool(draft, pool)
         notices += rules.notice_pool(draft, pool)
+    problems += rules.check_main(main_draft, main, daemonize=daemonize)
     problems += rules.check_across(main_draft, main, pools)
     if check_system:
         problems += checks.check_main(main_draft, main)

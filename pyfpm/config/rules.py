@@ -5,7 +5,13 @@ A rule yields problems. A rule that needs an option whose text was already refus
 
 from collections.abc import Iterator
 
-from pyfpm.config.addresses import Address, TcpAddress, UnixAddress, format_address
+from pyfpm.config.addresses import (
+    ListenAddress,
+    SystemdAddress,
+    TcpAddress,
+    UnixAddress,
+    format_address,
+)
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.errors import Problem
@@ -14,6 +20,12 @@ from pyfpm.policy import ProcessManager
 # sun_path holds 108 bytes, the NUL at its end included (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 _SPARE = ("pm.min_spare_servers", "pm.max_spare_servers", "pm.start_servers")
+_SET_BY_SYSTEMD = {
+    "listen.backlog": "Backlog=",
+    "listen.owner": "SocketUser=",
+    "listen.group": "SocketGroup=",
+    "listen.mode": "SocketMode=",
+}
 _WORKERS = {"pm", "pm.max_children", *_SPARE}
 
 
@@ -25,6 +37,18 @@ def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
         yield from _check_listeners(draft, pool)
     if pool.ping_path is not None and pool.ping_path == pool.pm_status_path:
         yield draft.problem("ping.path", "is pm.status_path too; give each its own path")
+
+
+def check_main(draft: Draft, main: MainOptions, *, daemonize: bool) -> Iterator[Problem]:
+    """Every rule within `[pyfpm]`; `daemonize` is the command line's word."""
+    if not (daemonize or main.daemonize) or draft.failed & {"daemonize", "error_log"}:
+        return
+    if main.error_log == "stderr":
+        yield draft.problem(
+            "error_log",
+            "a master in the background has no terminal to report to; set error_log to a file or"
+            " to syslog, or start without daemonize",
+        )
 
 
 def check_across(
@@ -51,18 +75,41 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
             "closing kept connections costs POSTs: the web server may just be sending the next"
             " request, and does not repeat it; write 0",
         )
-    has_tcp = any(isinstance(address, TcpAddress) for address in pool.listen or ())
-    if pool.listen_allowed_clients and not has_tcp and _is_own(draft, "listen.allowed_clients"):
+    addresses = pool.listen or ()
+    may_be_tcp = any(not isinstance(address, UnixAddress) for address in addresses)
+    if pool.listen_allowed_clients and not may_be_tcp and _is_own(draft, "listen.allowed_clients"):
         yield draft.problem(
             "listen.allowed_clients",
             "has no effect without a TCP address in listen; for a Unix socket set listen.group"
             " and listen.mode",
         )
+    if addresses and all(isinstance(address, SystemdAddress) for address in addresses):
+        for option, setting in _SET_BY_SYSTEMD.items():
+            if _is_own(draft, option):
+                yield draft.problem(
+                    option, f"has no effect on a socket of systemd; set {setting} in its unit"
+                )
+    yield from _notice_limits(draft, pool)
     for option in _SPARE:
         if pool.pm is not ProcessManager.DYNAMIC and _is_own(draft, option):
             yield draft.problem(option, f"has no effect with pm = {pool.pm.value}")
     if pool.pm is not ProcessManager.ONDEMAND and _is_own(draft, "pm.process_idle_timeout"):
         yield draft.problem("pm.process_idle_timeout", f"has no effect with pm = {pool.pm.value}")
+
+
+def _notice_limits(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """Limits of which the first hides the second."""
+    terminate, slow = pool.request_terminate_timeout, pool.request_slowlog_timeout
+    if 0 < terminate <= slow and _is_own(draft, "request_slowlog_timeout"):
+        yield draft.problem(
+            "request_slowlog_timeout",
+            f"is not below request_terminate_timeout ({terminate:g} s): no request lasts that long",
+        )
+    if 0 < pool.pm_max_memory_hard <= pool.pm_max_memory:
+        yield draft.problem(
+            "pm.max_memory",
+            "is not below pm.max_memory_hard: workers are killed before they can be replaced",
+        )
 
 
 def _is_own(draft: Draft, option: str) -> bool:
@@ -109,6 +156,8 @@ def _check_listeners(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
             case TcpAddress():
                 if not address.is_loopback and not pool.listen_allowed_clients:
                     yield draft.problem("listen", _open_to_all(address))
+            case SystemdAddress():
+                pass  # the master looks at the sockets themselves when it has them
 
 
 def _open_to_all(address: TcpAddress) -> str:
@@ -120,7 +169,7 @@ def _open_to_all(address: TcpAddress) -> str:
 
 
 def _check_shared_addresses(pools: list[tuple[Draft, PoolOptions]]) -> Iterator[Problem]:
-    first: dict[Address, Draft] = {}
+    first: dict[ListenAddress, Draft] = {}
     for draft, pool in pools:
         for address in pool.listen or ():
             other = first.setdefault(address, draft)

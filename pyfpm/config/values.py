@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+_PERCENT = re.compile(r"([0-9]{1,3})\s*%")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _APP = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 
 
@@ -63,3 +65,44 @@ def parse_app_path(text: str) -> AppPath:
     if match is None:
         raise ValueError(f"{text!r} is not module:callable; write it as shop.wsgi:application")
     return AppPath(match[1], match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole: `percent` of it, or a fixed `count` where that is not None."""
+
+    percent: int
+    count: int | None = None
+
+    def of(self, whole: int) -> int:
+        """That part of `whole`, rounded down, and at least 1."""
+        part = whole * self.percent // 100 if self.count is None else self.count
+        return max(1, part)
+
+
+def parse_percent(text: str) -> float:
+    """A fraction from `10%`."""
+    match = _PERCENT.fullmatch(text)
+    if match is None or int(match[1]) > 100:
+        raise ValueError(f"{text!r} is not a percentage; write it as 10%, and at most 100%")
+    return int(match[1]) / 100
+
+
+def format_percent(fraction: float) -> str:
+    """`10%` from 0.1."""
+    return f"{round(fraction * 100)}%"
+
+
+def parse_share(text: str) -> Share:
+    """`25%`, or a number from 1 on."""
+    match = _PERCENT.fullmatch(text)
+    if match is not None and 1 <= int(match[1]) <= 100:
+        return Share(int(match[1]))
+    if _COUNT.fullmatch(text) and int(text):
+        return Share(0, int(text))
+    raise ValueError(f"{text!r} is no part of a whole; write 25%, or a number from 1 on")
+
+
+def format_share(share: Share) -> str:
+    """The inverse of `parse_share`."""
+    return f"{share.percent}%" if share.count is None else str(share.count)

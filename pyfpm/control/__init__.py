@@ -4,9 +4,19 @@
 themselves are described in `protocol`.
 """
 
+from pyfpm.control.call import Call, ResumedCall, resume_call
 from pyfpm.control.client import ControlClient
 from pyfpm.control.location import default_path
 from pyfpm.control.protocol import ExitCode
 from pyfpm.control.server import Command, ControlServer
 
-__all__ = ["Command", "ControlClient", "ControlServer", "ExitCode", "default_path"]
+__all__ = [
+    "Call",
+    "Command",
+    "ControlClient",
+    "ControlServer",
+    "ExitCode",
+    "ResumedCall",
+    "default_path",
+    "resume_call",
+]

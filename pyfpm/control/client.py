@@ -1,5 +1,6 @@
 """The command line's end of the control socket: blocking, one connection a command."""
 
+import contextlib
 import errno
 import os
 import select
@@ -28,8 +29,9 @@ from pyfpm.errors import ControlError
 class ControlClient:
     """A connection to the master at `path`, made with the first call.
 
-    `timeout_s` bounds the silence before each line of the answer; `on_progress` gets the progress
-    messages. Use it in a `with` block or call `close`.
+    `timeout_s` bounds the silence before each line of the answer, not the command: the master gives
+    signs of life more often. `on_progress` gets the progress messages. Use it in a `with` block or
+    call `close`.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class ControlClient:
         """
         sock = self._connect()
         try:
-            sock.sendall(encode_request(Request(command, arguments)))
+            # A master that turned us away has closed already, and why is there to be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(encode_request(Request(command, arguments)))
             while True:
                 match self._read_reply(sock):
                     case Progress(message):
-                        if self._on_progress is not None:
+                        if message and self._on_progress is not None:
                             self._on_progress(message)
                     case Success(result):
                         return result

@@ -7,10 +7,13 @@ Theory of operation. A client sends one line, a JSON object, and reads lines unt
     ← {"ok": true, "result": {…}}                               either this
     ← {"ok": false, "error": "no such pool", "exit_code": 1}    or this
 
-and may then send the next request on the same connection. Lines end with LF and hold no other
-(JSON escapes it), so a line is a frame and a size limit per line is a limit on memory. Both sides
-decode strictly: the master runs as root and its clients need not, and a key that is not understood
-is better refused than ignored.
+and may then send the next request on the same connection. A progress line with an empty message
+says no more than that the master lives and works on the command: it comes every few seconds, so
+that a client can tell a reload of ten minutes from a master that hangs.
+
+Lines end with LF and hold no other (JSON escapes it), so a line is a frame and a size limit per
+line is a limit on memory. Both sides decode strictly: the master runs as root and its clients need
+not, and a key that is not understood is better refused than ignored.
 """
 
 import json
@@ -53,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Something worth telling while the command goes on."""
+    """Something worth telling while the command goes on; empty for a mere sign of life."""
 
     message: str
 

@@ -11,10 +11,12 @@ import os
 import socket
 from grp import getgrnam
 from pwd import getpwnam
+from typing import Self
 
 from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError, SpawnError
-from pyfpm.kernel.socket_path import clear_stale_socket, is_answered
+from pyfpm.kernel.sock_diag import read_file_inode
+from pyfpm.kernel.socket_path import answering_pid, change_access, clear_stale_socket, is_answered
 
 BACKLOG = 64
 
@@ -22,32 +24,69 @@ BACKLOG = 64
 class SocketFile:
     """A listening Unix socket at `path`; `sock` is the listening socket.
 
-    `owner` and `group` are names or numbers, None for the process's own. Raises ControlError when
-    another master answers at `path`, when `path` is any other file, and when it cannot be made.
+    `identity` is the device and inode of its file, None where the file is gone.
     """
 
-    def __init__(self, path: str, *, owner: str | None, group: str | None, mode: int) -> None:
-        self.path = os.path.abspath(path)
+    def __init__(self, path: str, sock: socket.socket, identity: tuple[int, int] | None) -> None:
+        self.path = path
+        self.sock = sock
+        self._identity = identity
+
+    @classmethod
+    def make(cls, path: str, *, owner: str | None, group: str | None, mode: int) -> Self:
+        """Bind and listen; `owner` and `group` are names or numbers, None for the process's own.
+
+        Raises ControlError when another master answers at `path`, when `path` is any other file,
+        and when it cannot be made.
+        """
+        path = os.path.abspath(path)
         uid, gid = _user_id(owner), _group_id(group)
-        temporary = os.path.join(os.path.dirname(self.path), f".control-{os.getpid()}")
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        temporary = os.path.join(os.path.dirname(path), f".control-{os.getpid()}")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _bind(self.sock, temporary)
+            _bind(sock, temporary)
             try:
                 os.chown(temporary, uid, gid)
                 os.chmod(temporary, mode)
-                self.sock.listen(BACKLOG)
+                sock.listen(BACKLOG)
                 facts = os.lstat(temporary)
-                _publish(temporary, self.path)
+                _publish(temporary, path)
             finally:
                 os.unlink(temporary)
         except OSError as error:
-            self.sock.close()
-            raise ControlError(f"control socket {self.path}: {error.strerror or error}") from None
+            sock.close()
+            raise ControlError(f"control socket {path}: {error.strerror or error}") from None
         except ControlError:
-            self.sock.close()
+            sock.close()
             raise
-        self._identity = (facts.st_dev, facts.st_ino)
+        return cls(path, sock, (facts.st_dev, facts.st_ino))
+
+    @classmethod
+    def inherit(cls, path: str, sock: socket.socket) -> Self:
+        """Take over a socket that listens at `path` already, made by this process before an exec.
+
+        The file is ours only if it is still the one that the socket was bound to.
+        """
+        path = os.path.abspath(path)
+        try:
+            facts = os.lstat(path)
+            is_ours = facts.st_ino & 0xFFFFFFFF == read_file_inode(sock)
+        except OSError:
+            is_ours = False
+        return cls(path, sock, (facts.st_dev, facts.st_ino) if is_ours else None)
+
+    def change(self, *, owner: str | None, group: str | None, mode: int) -> None:
+        """Give the file another owner, group and mode; ControlError where that is not possible.
+
+        None is the process's own.
+        """
+        uid = os.geteuid() if owner is None else _user_id(owner)
+        gid = os.getegid() if group is None else _group_id(group)
+        try:
+            if self._identity is not None:
+                change_access(self.path, self._identity, mode, (uid, gid))
+        except OSError as error:
+            raise ControlError(f"control socket {self.path}: {error.strerror}") from None
 
     def remove(self) -> None:
         """Close the socket and remove the file, unless another one stands there by now."""
@@ -88,8 +127,10 @@ def _clear_stale(path: str) -> None:
         clear_stale_socket(path)
     except SpawnError as error:
         if is_answered(path):
+            pid = answering_pid(path)
+            who = f" (pid {pid})" if pid else ""
             raise ControlError(
-                f"another master answers on {path}: end it with `pyfpm stop`, "
+                f"another master answers on {path}{who}: end it with `pyfpm stop`, "
                 "or give this one another control in [pyfpm]"
             ) from None
         raise ControlError(f"control socket {path}: {error}") from None

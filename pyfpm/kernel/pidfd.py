@@ -28,7 +28,7 @@ def open_child(pid: int) -> int | None:
     return pidfd
 
 
-def send_signal(pidfd: int, signum: signal.Signals) -> bool:
+def send_signal(pidfd: int, signum: int) -> bool:
     """Signal the process behind `pidfd`; False if it is gone."""
     try:
         signal.pidfd_send_signal(pidfd, signum)

@@ -24,6 +24,15 @@ def set_title(title: str) -> None:
     ctypes.memmove(start, text.ljust(room - 1, b"\0") + b".", room)
 
 
+def title_of(pid: int) -> str:
+    """What ps shows of a process; empty for one that is gone, and for a zombie."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
+            return cmdline.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _argv_area() -> tuple[int, int]:
     with open("/proc/self/stat", "rb") as stat:
         # The second field is the name in parentheses and may hold blanks.

@@ -6,6 +6,16 @@ WARNING, and ALERT at the top, because those are the words of PHP-FPM's `log_lev
 
 from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log
 from pyfpm.logs.levels import Level
+from pyfpm.logs.slowlog import SlowEntry, SlowLog, describe_request
 from pyfpm.logs.writer import Log
 
-__all__ = ["Level", "Log", "LogSettings", "open_log", "reopen_log"]
+__all__ = [
+    "Level",
+    "Log",
+    "LogSettings",
+    "SlowEntry",
+    "SlowLog",
+    "describe_request",
+    "open_log",
+    "reopen_log",
+]

@@ -19,6 +19,9 @@ from pyfpm.logs.formats import JsonFormatter, TextFormatter
 from pyfpm.logs.levels import Level
 
 _FILE_MODE = 0o640
+# Holds the open slow logs, as the root logger holds the error log; nothing is logged through it,
+# since each pool writes to its own.
+SLOW_LOGS = logging.getLogger("pyfpm-slow-logs")
 # In containers people write the paths; opening those would follow a symbolic link.
 _STDERR = ("stderr", "/dev/stderr", "/proc/self/fd/2")
 
@@ -51,11 +54,24 @@ def open_log(settings: LogSettings) -> None:
     logging.raiseExceptions = False  # a full disk under the log must not end the master
 
 
-def reopen_log() -> None:
-    """Open the log file anew under its name, after a rotation; other targets stay as they are."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _LogFile):
-            handler.reopen()
+def reopen_log() -> list[str]:
+    """Open log files anew under their names, after a rotation; other targets stay as they are.
+
+    Return the paths that were opened. No line is lost: each goes to the old file or to the new one.
+    One that cannot be opened keeps its old file, and PyfpmError says so after the others.
+    """
+    opened: list[str] = []
+    problems: list[str] = []
+    for handler in (*logging.getLogger().handlers, *SLOW_LOGS.handlers):
+        if isinstance(handler, LogFile):
+            try:
+                handler.reopen()
+                opened.append(handler.path)
+            except PyfpmError as error:
+                problems.append(str(error))
+    if problems:
+        raise PyfpmError("; ".join(dict.fromkeys(problems)))
+    return list(dict.fromkeys(opened))
 
 
 def _handler_for(target: str) -> logging.Handler:
@@ -67,17 +83,19 @@ def _handler_for(target: str) -> logging.Handler:
         )
         handler.ident = "pyfpm: "
         return handler
-    return _LogFile(target)
+    return LogFile(target)
 
 
-class _LogFile(logging.StreamHandler[TextIO]):
+class LogFile(logging.StreamHandler[TextIO]):
+    """A log in a file; PyfpmError where the file may not be one."""
+
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         super().__init__(_open(path))
 
     def reopen(self) -> None:
         """Switch over; the old file stays in use if the new one cannot be opened."""
-        fresh = _open(self._path)
+        fresh = _open(self.path)
         self.acquire()
         try:
             old, self.stream = self.stream, fresh

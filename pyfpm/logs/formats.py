@@ -29,6 +29,17 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: max(0, most - 3)] + "..."
 
 
+def moment_of(record: logging.LogRecord) -> datetime:
+    """When it was made, in the machine's zone."""
+    return datetime.fromtimestamp(record.created, UTC).astimezone()
+
+
+def format_date(moment: datetime) -> str:
+    """PHP-FPM's form, which names no zone."""
+    # strftime would write the month in the words of whatever locale is set.
+    return f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year} {moment:%H:%M:%S}"
+
+
 class TextFormatter(logging.Formatter):
     """PHP-FPM's form. `limit` is log_limit, the longest line in characters."""
 
@@ -38,9 +49,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One or several lines, without the last line break."""
-        moment = datetime.fromtimestamp(record.created, UTC).astimezone()
-        # strftime would write the month in the words of whatever locale is set.
-        date = f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year} {moment:%H:%M:%S}"
+        moment = moment_of(record)
+        date = format_date(moment)
         if record.levelno <= logging.DEBUG:
             date += f".{moment.microsecond:06d}"
         pool = getattr(record, "pool", "")
@@ -58,7 +68,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without the line break."""
-        moment = datetime.fromtimestamp(record.created, UTC).astimezone()
+        moment = moment_of(record)
         values: dict[str, object] = {
             "time": moment.isoformat(timespec="microseconds"),
             "level": name_of(record.levelno).lower(),

@@ -15,6 +15,7 @@ import resource
 import select
 import socket
 import stat
+from collections.abc import Iterable
 
 from pyfpm.kernel.descriptors import (
     receive_with_descriptors,
@@ -56,6 +57,16 @@ class Adoption:
     def fileno(self) -> int:
         """Readable when an adopted connection has become so; `notice_readable` follows."""
         return self._epoll.fileno()
+
+    def save(self) -> tuple[tuple[int, float], ...]:
+        """Each connection with the time when it expires, for the next master."""
+        return tuple(self._deadlines.items())
+
+    def resume(self, saved: Iterable[tuple[int, float]]) -> None:
+        """Keep the connections of the master before an exec; what is readable shows again."""
+        for fd, deadline_s in saved:
+            self._deadlines[fd] = deadline_s
+            self._epoll.register(fd, _WANTED)
 
     def adopt_waiting(self, now_s: float, keep_s: float) -> int:
         """Take connections out of the channel; how many were kept."""

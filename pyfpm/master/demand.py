@@ -14,7 +14,7 @@ from pyfpm.kernel.watch import OneShotWatch, is_readable
 from pyfpm.master.adoption import Adoption
 from pyfpm.master.handles import WorkerHandle, WorkerState
 from pyfpm.master.listeners import Listener
-from pyfpm.master.shared import PoolMemory
+from pyfpm.master.shared import HandOffChannel, PoolMemory
 
 _REARM_S = 0.02
 
@@ -25,16 +25,18 @@ class Demand:
     def __init__(
         self,
         listeners: Sequence[Listener],
+        channel: HandOffChannel,
         memory: PoolMemory,
         keepalive_timeout_s: float,
         look: Callable[[], None],
     ) -> None:
         self._listeners = listeners
+        self._channel = channel
         self._memory = memory
         self._keep_s = keepalive_timeout_s
         self._look = look
         self._watch = OneShotWatch()
-        self._adoption = Adoption(memory.channel_receive, memory.channel_send)
+        self.adoption = Adoption(channel.receive, channel.send)
         self._rearm: asyncio.TimerHandle | None = None
         self._armed_s = 0.0
         self._seen_idle_and_waiting = False
@@ -43,14 +45,37 @@ class Demand:
     @property
     def adopted(self) -> int:
         """How many connections the master keeps for the pool."""
-        return len(self._adoption)
+        return len(self.adoption)
 
     def open(self) -> None:
         """Begin to watch."""
         self._open = True
         loop = asyncio.get_running_loop()
         loop.add_reader(self._watch.fileno(), self._on_listener)
-        loop.add_reader(self._adoption.fileno(), self._on_adopted)
+        loop.add_reader(self.adoption.fileno(), self._on_adopted)
+
+    def change(
+        self, listeners: Sequence[Listener], channel: HandOffChannel, keepalive_timeout_s: float
+    ) -> None:
+        """Watch these from now on: the pool has a new generation.
+
+        With another channel the adopted connections end: they were accepted by processes of
+        another user, or for other clients, and are nothing that the new ones may trust.
+        """
+        for listener in self._listeners:
+            self._watch.disarm(listener.sock.fileno())
+        self._listeners = listeners
+        self._keep_s = keepalive_timeout_s
+        if channel is self._channel:
+            return
+        loop = asyncio.get_running_loop()
+        for descriptor in (self.adoption.fileno(), self._channel.receive.fileno()):
+            loop.remove_reader(descriptor)
+        self.adoption.close()
+        self._channel = channel
+        self.adoption = Adoption(channel.receive, channel.send)
+        if self._open:
+            loop.add_reader(self.adoption.fileno(), self._on_adopted)
 
     def close(self) -> None:
         """Stop watching and let go of the adopted connections."""
@@ -60,27 +85,27 @@ class Demand:
             loop = asyncio.get_running_loop()
             for descriptor in (
                 self._watch.fileno(),
-                self._adoption.fileno(),
-                self._memory.channel_receive.fileno(),
+                self.adoption.fileno(),
+                self._channel.receive.fileno(),
             ):
                 loop.remove_reader(descriptor)
         self._open = False
         self._watch.close()
-        self._adoption.close()
+        self.adoption.close()
 
     def is_waiting(self, workers: Iterable[WorkerHandle]) -> bool:
         """Whether a connection waits for a worker of this pool now."""
         board = self._memory.board
         return (
             any(is_readable(listener.sock.fileno()) for listener in self._listeners)
-            or self._memory.handed_off > 0
-            or self._adoption.has_readable
+            or self._channel.waiting > 0
+            or self.adoption.has_readable
             or any(board.pending(worker.slot) for worker in workers)
         )
 
     def waiting_count(self) -> int:
         """How many connections wait at the listeners and in the channel."""
-        return sum(queue.waiting for queue in self.queues()) + self._memory.handed_off
+        return sum(queue.waiting for queue in self.queues()) + self._channel.waiting
 
     def queues(self) -> list[ListenQueue]:
         """The backlog of each listener."""
@@ -122,28 +147,28 @@ class Demand:
         """
         states = {worker.state for worker in workers}
         loop = asyncio.get_running_loop()
-        receive = self._memory.channel_receive.fileno()
+        receive = self._channel.receive.fileno()
         if WorkerState.SERVING in states:
             loop.remove_reader(receive)
-            self._adoption.return_readable()
-        elif WorkerState.BOOTING in states or self._adoption.is_full:
+            self.adoption.return_readable()
+        elif WorkerState.BOOTING in states or self.adoption.is_full:
             loop.remove_reader(receive)
         else:
             loop.add_reader(receive, self._adopt)
 
     def expire(self) -> None:
         """Close adopted connections that were idle for longer than keepalive_timeout."""
-        self._adoption.notice_readable()  # what became readable in this turn waits, it is not idle
-        self._adoption.expire(time.monotonic())
+        self.adoption.notice_readable()  # what became readable in this turn waits, it is not idle
+        self.adoption.expire(time.monotonic())
 
     def _adopt(self) -> None:
-        self._adoption.adopt_waiting(time.monotonic(), self._keep_s)
-        if self._adoption.is_full:  # the reader would fire without end; a later look adds it again
+        self.adoption.adopt_waiting(time.monotonic(), self._keep_s)
+        if self.adoption.is_full:  # the reader would fire without end; a later look adds it again
             loop = asyncio.get_running_loop()
-            loop.remove_reader(self._memory.channel_receive.fileno())
+            loop.remove_reader(self._channel.receive.fileno())
 
     def _on_adopted(self) -> None:
-        self._adoption.notice_readable()
+        self.adoption.notice_readable()
         self._look()
 
     def _on_listener(self) -> None:

@@ -5,10 +5,17 @@ import os
 import socket
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
 
+from pyfpm.config import PoolOptions
 from pyfpm.errors import ProtocolError
-from pyfpm.master.output import OutputPipe
+from pyfpm.master.output import Emit, OutputPipe
+from pyfpm.master.stacks import StackPipe
+from pyfpm.master.state import SavedProcess
 from pyfpm.messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
+
+if TYPE_CHECKING:
+    from pyfpm.master.generation import Generation
 
 _DRAIN_MOST = 256
 
@@ -29,6 +36,11 @@ class ControlLink:
         self._open = True
         sock.setblocking(False)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._read)
+
+    @property
+    def descriptor(self) -> int | None:
+        """The socket, for the next master; None where it has been hung up."""
+        return self._sock.fileno() if self._open else None
 
     def send(self, message: Message, descriptors: list[int] | None = None) -> bool:
         """Whether the message left; a full socket or a dead process is False."""
@@ -91,6 +103,25 @@ class _ProcessHandle:
         self.pipes: tuple[OutputPipe, ...] = ()
         self.boot_timer: asyncio.TimerHandle | None = None
 
+    def save_process(self, pid: int | None) -> SavedProcess:
+        """What is held of it, for the next master."""
+        return SavedProcess(
+            pid=pid,
+            pidfd=self.pidfd,
+            link=None if self.link is None else self.link.descriptor,
+            pipes=tuple(saved for pipe in self.pipes if (saved := pipe.save()) is not None),
+            boot_ends_s=None if self.boot_timer is None else self.boot_timer.when(),
+        )
+
+    def resume_process(self, saved: SavedProcess, on_message: OnMessage, emit: Emit) -> None:
+        """Hold what the master before an exec held."""
+        self.pidfd = saved.pidfd
+        if saved.link is not None:
+            self.link = ControlLink(socket.socket(fileno=saved.link), on_message)
+        self.pipes = tuple(
+            OutputPipe(pipe.stream, pipe.limit, emit, None, pipe) for pipe in saved.pipes
+        )
+
     def booted(self) -> None:
         """Stop the clock of boot_timeout."""
         if self.boot_timer is not None:
@@ -113,16 +144,44 @@ class _ProcessHandle:
 class WorkerHandle(_ProcessHandle):
     """One worker: from the request to spawn it until its death is reaped."""
 
-    def __init__(self, serial: int, slot: int, spawned_s: float) -> None:
+    def __init__(
+        self, serial: int, slot: int, spawned_s: float, generation: "Generation", luck: float = 0.0
+    ) -> None:
+        """`luck` from 0 to 1 decides how much earlier than others it is replaced (jitter)."""
         super().__init__()
         self.serial = serial
         self.slot = slot
         self.spawned_s = spawned_s
+        self.generation = generation
+        self.luck = luck
         self.state = WorkerState.BOOTING
         self.pid: int | None = None
         self.was_ready = False
         self.zygote: ZygoteHandle | None = None
+        self.drain_timer: asyncio.TimerHandle | None = None
+        self.due = ""  # why it is to be replaced; empty if it is not
+        self.replacement: WorkerHandle | None = None  # boots in order to take its place
+        self.replaces: WorkerHandle | None = None
         self.leaves_for = ""  # why it was told to go; empty for a death nobody asked for
+        self.stacks: StackPipe | None = None
+
+    @property
+    def options(self) -> PoolOptions:
+        """What its generation was started with."""
+        return self.generation.options
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes requests, or will."""
+        return self.state in (WorkerState.BOOTING, WorkerState.SERVING)
+
+    def close(self) -> None:
+        """Release everything; the process has ended."""
+        if self.drain_timer is not None:
+            self.drain_timer.cancel()
+        super().close()
+        if self.stacks is not None:
+            self.stacks.close()
 
 
 class ZygoteHandle(_ProcessHandle):

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -42,12 +42,17 @@ def launch(plan: LaunchPlan) -> int:
 
     What goes wrong in the child before the exec arrives as BootFailed on the control socket.
     """
+    return fork(lambda: _be_child(plan))
+
+
+def fork(child: Callable[[], NoReturn]) -> int:
+    """Run `child` in a fork, with signals blocked until it unblocks them; the pid."""
     every = signal.valid_signals()
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, every)
     try:
         pid = os.fork()
         if pid == 0:
-            _be_child(plan)
+            child()
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
@@ -57,7 +62,7 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
     step = "prepare"
     control = plan.descriptors[InheritedDescriptor.CONTROL]
     try:
-        _reset_signals()
+        reset_signals()
         os.setsid()  # Ctrl-C in the master's terminal is for the master
         step = "pass descriptors"
         _place_descriptors(plan.descriptors)
@@ -78,7 +83,8 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
         os._exit(EXIT_LAUNCH_FAILED)
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
+    """In the child: no handler of the master is left; the signals are still blocked."""
     signal.set_wakeup_fd(-1)
     for signum in signal.valid_signals():
         if signum not in (signal.SIGKILL, signal.SIGSTOP):

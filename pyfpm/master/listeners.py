@@ -1,13 +1,27 @@
-"""The listening sockets of a pool, open for as long as the pool lives."""
+"""The listening sockets of a pool.
+
+A listener stays open for as long as its address is configured: a reload keeps those whose address
+is unchanged, and applies owner, mode and backlog to them.
+"""
 
 import contextlib
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
-from pyfpm.config import PoolOptions, TcpAddress, UnixAddress, format_address
+from pyfpm.config import (
+    ListenAddress,
+    PoolOptions,
+    SystemdAddress,
+    TcpAddress,
+    UnixAddress,
+    format_address,
+)
 from pyfpm.errors import SpawnError
-from pyfpm.kernel.socket_path import clear_stale_socket
+from pyfpm.kernel.socket_path import change_access, clear_stale_socket
+from pyfpm.master.activation import PassedSockets, address_of
 from pyfpm.master.identity import Identity, find_gid, find_uid
 
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
@@ -15,20 +29,24 @@ _SOMAXCONN = "/proc/sys/net/core/somaxconn"
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One bound and listening socket; `path` is set for a Unix socket."""
+    """One bound and listening socket; `path` is set for a Unix socket whose file is ours.
+
+    `configured` is the address that asked for it: a host name may have asked for several.
+    """
 
     address: str
     sock: socket.socket
     path: str | None
     inode: tuple[int, int]
+    configured: ListenAddress
 
     @property
     def is_tcp(self) -> bool:
         """Whether peers come over TCP."""
-        return self.path is None
+        return self.sock.family != socket.AF_UNIX
 
     def remove_file(self) -> None:
-        """Unlink a Unix socket's file, unless somebody else's stands there by now."""
+        """Unlink the file of a Unix socket of ours, unless somebody else's stands there by now."""
         if self.path is None:
             return
         with contextlib.suppress(OSError):
@@ -42,22 +60,69 @@ class Listener:
         self.sock.close()
 
 
-def open_listeners(pool: PoolOptions, identity: Identity) -> list[Listener]:
-    """Bind every address of the pool, or none: SpawnError says which one failed and why."""
+def open_listeners(
+    pool: PoolOptions,
+    identity: Identity,
+    existing: Iterable[Listener] = (),
+    passed: PassedSockets | None = None,
+) -> list[Listener]:
+    """A listener for every address of the pool, or none: SpawnError says which failed and why.
+
+    Those among `existing` that have one of the addresses are used as they are; the others of them
+    are left alone. `passed` are the sockets that `systemd:NAME` means; they are looked at anew each
+    time, since the pool may admit other clients by now.
+    """
+    kept = [x for x in existing if not isinstance(x.configured, SystemdAddress)]
+    passed = passed or PassedSockets()
+    listeners: list[Listener] = []
     opened: list[Listener] = []
     try:
         for address in pool.listen:
-            match address:
-                case UnixAddress(path):
-                    opened.append(_open_unix(path, pool, identity))
-                case TcpAddress():
-                    opened += _open_tcp(address, pool)
+            found = [listener for listener in kept if listener.configured == address]
+            if not found:
+                found = _open(address, pool, identity, passed)
+                opened += found
+            listeners += found
     except (OSError, SpawnError) as error:
         for listener in opened:
             listener.close()
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        reason = reason[:1].lower() + reason[1:]
         raise SpawnError(f"bind {format_address(address)}: {reason}") from error
-    return opened
+    return listeners
+
+
+def apply_settings(listener: Listener, pool: PoolOptions, identity: Identity) -> None:
+    """Give an open listener the backlog, and a Unix socket's file the owner and mode, of `pool`.
+
+    OSError where that is not possible.
+    """
+    if isinstance(listener.configured, SystemdAddress):
+        return  # its unit says them
+    listener.sock.listen(_backlog(pool.listen_backlog))
+    if listener.path is None:
+        return
+    owner = None
+    if os.geteuid() == 0:
+        owner = _socket_owner(pool, identity)
+    elif pool.listen_group is not None:
+        owner = (-1, find_gid(pool.listen_group))
+    change_access(listener.path, listener.inode, pool.listen_mode, owner)
+
+
+def _open(
+    address: ListenAddress, pool: PoolOptions, identity: Identity, passed: PassedSockets
+) -> list[Listener]:
+    match address:
+        case UnixAddress(path):
+            return [_open_unix(path, pool, identity)]
+        case TcpAddress():
+            return _open_tcp(address, pool)
+        case SystemdAddress(name):
+            socks = passed.duplicate(name, is_limited=bool(pool.listen_allowed_clients))
+            return [Listener(address_of(sock), sock, None, (0, 0), address) for sock in socks]
+        case _:
+            assert_never(address)
 
 
 def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
@@ -89,7 +154,8 @@ def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
         sock.close()
         os.unlink(path)
         raise
-    return Listener(path, sock, path, (found.st_dev, found.st_ino))
+    inode = (found.st_dev, found.st_ino)
+    return Listener(path, sock, path, inode, UnixAddress(path))
 
 
 def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
@@ -99,13 +165,13 @@ def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
             sock = _bind_tcp(socket.AF_INET6, ("::", address.port), pool, dual=True)
         else:  # IPv6 is switched off in many containers
             sock = _bind_tcp(socket.AF_INET, ("0.0.0.0", address.port), pool, dual=False)  # noqa: S104 - what a bare port asks for
-        return [Listener(text, sock, None, (0, 0))]
+        return [Listener(text, sock, None, (0, 0), address)]
     found = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     unique = dict.fromkeys((family, place) for family, _, _, _, place in found)
     return [
-        Listener(text, _bind_tcp(family, place, pool, dual=False), None, (0, 0))
+        Listener(text, _bind_tcp(family, place, pool, dual=False), None, (0, 0), address)
         for family, place in unique
     ]
 

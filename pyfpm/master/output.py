@@ -9,6 +9,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from pyfpm.master.state import SavedPipe
+
 _READ_BYTES = 65536
 
 Emit = Callable[[str, str], None]
@@ -18,22 +20,41 @@ Emit = Callable[[str, str], None]
 class OutputPipe:
     """Reads one stream of one process until its end."""
 
-    def __init__(self, stream: str, limit: int, emit: Emit, owner: tuple[int, int] | None) -> None:
-        """`limit` is the longest line in bytes; `owner` may reopen /dev/stdout by its path."""
-        self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._reader, False)
-        if owner is not None:
-            os.fchown(self.writer, *owner)
+    def __init__(
+        self,
+        stream: str,
+        limit: int,
+        emit: Emit,
+        owner: tuple[int, int] | None,
+        saved: SavedPipe | None = None,
+    ) -> None:
+        """`limit` is the longest line in bytes; `owner` may reopen /dev/stdout by its path.
+
+        `saved` is one that came through an exec: it has no writer here.
+        """
+        if saved is None:
+            self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(self._reader, False)
+            if owner is not None:
+                os.fchown(self.writer, *owner)
+        else:
+            self._reader = saved.descriptor
         self._stream = stream
         self._limit = limit
         self._emit = emit
-        self._rest = b""
+        self._rest = b"" if saved is None else saved.rest.encode("latin-1")
         self._open = True
         asyncio.get_running_loop().add_reader(self._reader, self._read)
 
     def close_writer(self) -> None:
         """The other process has its copy now."""
         os.close(self.writer)
+
+    def save(self) -> SavedPipe | None:
+        """For the next master; None at the end of the stream."""
+        if not self._open:
+            return None
+        return SavedPipe(self._stream, self._reader, self._limit, self._rest.decode("latin-1"))
 
     def _read(self) -> None:
         try:

@@ -9,28 +9,37 @@ import asyncio
 import contextlib
 import signal
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from typing import assert_never
 
 from pyfpm.config import PoolOptions
-from pyfpm.kernel.process import resident_bytes
+from pyfpm.errors import SpawnError
 from pyfpm.logs import Level, Log
+from pyfpm.master.activation import PassedSockets
+from pyfpm.master.acts import act_on_processes
+from pyfpm.master.crashes import CrashCounter
 from pyfpm.master.demand import Demand
-from pyfpm.master.handles import WorkerHandle
+from pyfpm.master.generation import Generation
+from pyfpm.master.generations import Generations
+from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
 from pyfpm.master.health import Health, PoolState
 from pyfpm.master.identity import Identity
+from pyfpm.master.ladder import Ladder
 from pyfpm.master.listeners import Listener
 from pyfpm.master.output import Emit
 from pyfpm.master.processes import Processes
+from pyfpm.master.report import publish
+from pyfpm.master.rounds import Rounds
 from pyfpm.master.setting import Setting
-from pyfpm.master.shared import PoolMemory
-from pyfpm.master.view import limits_of, view_of
-from pyfpm.master.workers import WorkerKeeper
-from pyfpm.master.zygotes import ZygoteKeeper
-from pyfpm.observe import PoolStatus, summarise
+from pyfpm.master.shared import HandOffChannel, PoolMemory
+from pyfpm.master.state import SavedPool
+from pyfpm.master.view import scaled_limits, view_of
+from pyfpm.master.workers import KILL_AFTER_TERM_S, WorkerKeeper
 from pyfpm.policy import (
     Action,
+    Limits,
     ProcessManager,
+    Replace,
     ReportBusy,
     ReportMaxChildren,
     ReportProcessMax,
@@ -38,9 +47,7 @@ from pyfpm.policy import (
     Spawn,
     decide,
 )
-from pyfpm.scoreboard import SlotCopy
 
-_KILL_AFTER_TERM_S = 1.0
 _RETRY_S = 1.0
 _LEAST_PAUSE_S = 0.01
 """A look that asks for another at once would otherwise turn the loop into a spin."""
@@ -55,107 +62,197 @@ class Pool:
         identity: Identity,
         listeners: list[Listener],
         setting: Setting,
+        channel: HandOffChannel | None = None,
+        saved: SavedPool | None = None,
     ) -> None:
-        self.options = options
-        self.listeners = listeners
+        """`saved` is the pool as the master before an exec left it; see master.resume."""
+        self.name = options.name
         self._setting = setting
         self._log = Log(options.name)
-        self._limits = limits_of(options)
-        self._memory = PoolMemory(options)
+        self._crashes = CrashCounter(setting, self._log, options.name)
+        self.memory = PoolMemory(options, saved)
         self.health = Health(self._log, setting.settled)
-        self._demand = Demand(listeners, self._memory, options.keepalive_timeout, self.look)
-        processes = Processes(options, identity, listeners, self._memory, setting)
-        self._workers = WorkerKeeper(
-            options,
-            processes,
-            self._memory,
+        self.workers = WorkerKeeper(
+            self.memory,
             setting.reaper,
-            self.health,
             self._log,
             output=self._output_of,
             look=self.look,
+            crashed=self._crashed,
         )
-        self._zygotes = ZygoteKeeper(
-            options,
-            processes,
-            setting.reaper,
-            self.health,
-            self._log,
-            emit=self._output_of_zygote,
-            on_claim=self._workers.claim,
-            on_spawn_failed=self._workers.failed_to_fork,
-            on_ended=self._zygote_ended,
-            look=self.look,
+        number = 1 if saved is None else saved.generations[0].number
+        self.generations = Generations(
+            self, setting, options, identity, listeners, number=number, channel=channel
         )
-        self._processes = processes
+        self.changing = asyncio.Lock()
+        """Held by whoever replaces workers: one reload or restart at a time."""
+        self.on_boot_failed: Callable[[str], None] | None = None
+        """Hears of failed boots of the current generation while it takes over from another."""
+        keep_s = options.keepalive_timeout
+        channel = self.generation.channel
+        self.demand = Demand(listeners, channel, self.memory, keep_s, self.look)
+        self.ladder = Ladder(self.memory, self._log, self.generation.slow_log, act_on_processes())
+        self._rounds = Rounds(
+            lambda now_s: self.ladder.look(self.workers.by_serial.values(), now_s), self._log
+        )
         self._timer: asyncio.TimerHandle | None = None
-        self._all_ended = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] = []
+        self.reload_failure = ""
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def generation(self) -> Generation:
+        """The current generation: new workers come from it."""
+        return self.generations.current
+
+    @property
+    def limits(self) -> Limits:
+        """What the policy works within."""
+        return self.generation.limits
+
+    @property
+    def options(self) -> PoolOptions:
+        """What the current generation was started with."""
+        return self.generation.options
 
     @property
     def worker_count(self) -> int:
         """Processes that count against process.max."""
-        return len(self._workers.by_serial)
+        return len(self.workers.by_serial)
+
+    @property
+    def has_serving(self) -> bool:
+        """Whether a worker answers requests."""
+        workers = self.workers.by_serial.values()
+        return any(worker.state is WorkerState.SERVING for worker in workers)
+
+    def become(self, generation: Generation) -> None:
+        """Make `generation` the current one; the policy works within its limits from now on."""
+        old = self.limits
+        self.generations.become(generation)
+        self.ladder.slow_log = generation.slow_log
+        self.health.begins_anew(limits_changed=old != self.limits)
+        keep_s = generation.options.keepalive_timeout
+        self.demand.change(generation.listeners, generation.channel, keep_s)
+
+    @property
+    def passed(self) -> PassedSockets:
+        """The sockets that systemd passed to the master."""
+        return self._setting.passed
+
+    def room(self) -> int:
+        """How many more processes process.max allows."""
+        return self._setting.room()
+
+    def check_room(self, workers: int) -> None:
+        """SpawnError if the scoreboard, which outlives reloads, has no room for so many."""
+        if workers > self.memory.slots:
+            raise SpawnError(
+                f"{workers} workers, the surge of a reload included, are more than the"
+                f" {self.memory.slots} that the pool was started with room for: set pm.max_children"
+                " in its file, then stop and start the pool"
+            )
+
+    def scale(self, workers: int) -> None:
+        """Have this many workers (static), or at most so many, until the next reload.
+
+        SpawnError if the scoreboard has no room for so many.
+        """
+        limits = scaled_limits(self.limits, self.options, workers)
+        self.check_room(workers + limits.reload_surge)
+        self.generation.limits = limits
+        self.look()
 
     def start(self) -> None:
         """Begin to watch the listeners and boot the zygote."""
-        self._demand.open()
+        self.demand.open()
         self.look()
 
     # -- looking and acting -----------------------------------------------------------------
 
     def look(self) -> None:
         """Show the policy this pool and do what it says; never raises."""
+        self._rounds.soon()
         try:
             self._look()
         except Exception as error:  # noqa: BLE001 - a pool must not stay unwatched for one failure
             self._log.error("look_failed", f"trying again in {_RETRY_S:g} s: {error!r}")
             self._schedule(time.monotonic() + _RETRY_S)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is asked after every look.
+
+        SpawnError if the pool ends meanwhile.
+        """
+        while not condition():
+            if self.health.is_ending:
+                raise SpawnError("the pool is being stopped")
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def _look(self) -> None:
         if self.health.is_ending:
-            self._check_ended()
             return
-        self._zygotes.ensure()
-        if self.options.pm is ProcessManager.ONDEMAND and self._zygotes.ready:
-            self.health.serves()
-        workers = self._workers.by_serial.values()
-        waiting = self._demand.is_waiting(workers)
-        view = view_of(workers, self._memory.board, waiting=waiting, room=self._setting.room())
-        if self._zygotes.ready is None and waiting:
-            self._zygotes.want()
-        decision = decide(view, self._limits, self.health.memory, time.monotonic())
-        if self._zygotes.ready is not None:
+        self.generations.forget_ended(self.workers.by_serial.values())
+        self._mind_zygotes()
+        zygotes = self.generation.zygotes
+        trial = self.generations.trial
+        workers = [w for w in self.workers.by_serial.values() if w.generation is not trial]
+        waiting = self.demand.is_waiting(workers)
+        view = view_of(workers, self.memory.board, waiting=waiting, room=self._setting.room())
+        if zygotes.ready is None and waiting:
+            zygotes.want()
+        decision = decide(view, self.limits, self.health.memory, time.monotonic())
+        if zygotes.ready is not None:
             # A decision that cannot be carried out is not remembered either.
             self.health.memory = decision.memory
             for action in decision.actions:
                 self._apply(action)
         if decision.next_look_s is not None:
             self._schedule(decision.next_look_s)
-        if self._zygotes.zygote is None and self.health.memory.degraded:
+        if zygotes.zygote is None and self.health.memory.degraded:
             self._schedule(self.health.memory.retry_s)
-        self._demand.watch_listeners(may_grow=decision.may_grow, soon=not self.worker_count)
-        if self._demand.lost_wakeup(waiting=waiting, idle=bool(view.idle)):
-            self._workers.poke()
-        self._demand.mind_channel(workers)
+        self.demand.watch_listeners(may_grow=decision.may_grow, soon=not self.worker_count)
+        if self.demand.lost_wakeup(waiting=waiting, idle=view.has_idle):
+            self.workers.poke()
+        channel = self.generation.channel
+        self.demand.mind_channel(w for w in workers if w.generation.channel is channel)
         if not workers and self.options.pm is ProcessManager.ONDEMAND:
-            self._zygotes.no_workers()
-        self._publish()
+            zygotes.no_workers()
+        publish(self)
+
+    def _mind_zygotes(self) -> None:
+        zygotes = self.generation.zygotes
+        zygotes.ensure()
+        trial = self.generations.trial
+        if trial is not None:
+            trial.zygotes.ensure()
+        if self.options.pm is ProcessManager.ONDEMAND and zygotes.ready:
+            self.health.serves()
 
     def _apply(self, action: Action) -> None:
         match action:
             case Spawn(count):
-                zygote = self._zygotes.ready
-                if zygote is not None and not self._workers.spawn(count, zygote):
+                if not self.workers.spawn(count, self.generation):
+                    self._schedule(time.monotonic() + _RETRY_S)
+            case Replace(key):
+                if not self.workers.replace(key, self.generation):
                     self._schedule(time.monotonic() + _RETRY_S)
             case Retire(key):
-                self._workers.retire(key)
+                self.workers.retire(key)
             case ReportMaxChildren(limit):
-                notice = self._memory.notice
+                notice = self.memory.notice
                 notice.publish(max_children_reached=notice.current.max_children_reached + 1)
+                count = self.demand.waiting_count()
+                waiting = f"; {count} connections wait" if count else ""
                 self._log.warning(
                     "max_children",
-                    f"reached pm.max_children ({limit}); {self._demand.waiting_count()} "
-                    "connections wait: raise it or shorten requests",
+                    f"reached pm.max_children ({limit}){waiting}: raise it or shorten requests",
                 )
             case ReportProcessMax(wanted):
                 most = self._setting.main.process_max
@@ -171,10 +268,17 @@ class Pool:
             case _:
                 assert_never(action)
 
-    def _zygote_ended(self) -> None:
-        if self._workers.forget_unclaimed():
+    def _crashed(self, worker: WorkerHandle) -> None:
+        """One of an older generation says nothing of the zygote that there is now."""
+        if worker.generation is self.generation:
+            self._crashes.count(time.monotonic())
+
+    def zygote_ended(self, generation: Generation, zygote: ZygoteHandle) -> None:
+        """A zygote is gone, and what it had not reported with it."""
+        if self.workers.forget_unclaimed(zygote):
             # Otherwise an application whose zygote dies of every fork would be restarted in a spin.
-            self.health.boot_failed("the zygote ended while it forked workers", time.monotonic())
+            text = "the zygote ended while it forked workers"
+            generation.boots.boot_failed(text, time.monotonic())
         self.look()
 
     def _schedule(self, at_s: float) -> None:
@@ -197,54 +301,27 @@ class Pool:
         """Once a second: what is sampled, and what would otherwise be noticed by nobody."""
         if self.health.is_ending:
             return
-        self._demand.expire()
-        if self._demand.is_waiting(self._workers.by_serial.values()):
+        self.demand.expire()
+        if self.health.in_doubt and self.workers.has_proven():
+            self.health.prove()
+            self.look()
+        aged = self.workers.notice_ages()
+        if aged or self.demand.is_waiting(self.workers.by_serial.values()):
             self.look()
         else:
-            self._publish()
-
-    def status(self) -> PoolStatus:
-        """The pool as a status page shows it."""
-        self._publish()
-        notice = self._memory.notice.current
-        slots = [self._slot_of(worker) for worker in self._workers.by_serial.values()]
-        return summarise(notice, slots, time.monotonic(), time.time())
-
-    def _slot_of(self, worker: WorkerHandle) -> SlotCopy:
-        """What the worker's slot says, but the pid and the memory as the kernel has them."""
-        copy = self._memory.board.read(worker.slot)
-        pid = worker.pid or copy.pid  # before the zygote's report, the worker's own word
-        return replace(copy, pid=pid, last_memory_bytes=resident_bytes(pid) if pid else 0)
-
-    def _publish(self) -> None:
-        board = self._memory.board
-        notice = self._memory.notice
-        queues = self._demand.queues()
-        waiting = sum(queue.waiting for queue in queues)
-        workers = self._workers.by_serial.values()
-        active = sum(board.stage(worker.slot).is_active for worker in workers)
-        notice.publish(
-            state=self.health.state.value,
-            reason=self.health.reason,
-            generation=self._zygotes.generation,
-            adopted=self._demand.adopted,
-            boot_ns=_bounded_ns(self._zygotes.boot_s or self._workers.boot_s),
-            listen_queue=waiting,
-            max_listen_queue=max(notice.current.max_listen_queue, waiting),
-            listen_queue_length=sum(queue.limit for queue in queues),
-            max_active=max(notice.current.max_active, active),
-        )
+            publish(self)
 
     def _output_of(self, worker: WorkerHandle) -> Emit:
         def emit(stream: str, line: str) -> None:
-            if self.options.decorate_workers_output:
+            if worker.options.decorate_workers_output:
                 line = f'child {worker.pid} said into {stream}: "{line}"'
             self._output(stream, line, worker.pid)
 
         return emit
 
-    def _output_of_zygote(self, stream: str, line: str) -> None:
-        zygote = self._zygotes.zygote
+    def print_of_zygote(self, generation: Generation, stream: str, line: str) -> None:
+        """A zygote printed a line."""
+        zygote = generation.zygotes.zygote
         self._output(stream, line, zygote.pid if zygote is not None else None)
 
     def _output(self, stream: str, line: str, pid: int | None) -> None:
@@ -253,53 +330,65 @@ class Pool:
 
     # -- stopping ---------------------------------------------------------------------------
 
-    async def stop(self, *, timeout_s: float) -> None:
+    async def stop(self, *, timeout_s: float, now: bool = False) -> None:
         """Drain; after `timeout_s` TERM, and KILL a second later. Listeners are closed.
 
-        The socket file goes first: a web server then fails over at once, while connections that
-        wait in the backlog are still served.
+        Whoever asks while that goes on waits for the same end; `now` kills, at any time.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(timeout_s))
+            await asyncio.sleep(0)  # so that it has begun, and nothing new is started
+        if now:
+            self.signal_all(signal.SIGKILL)
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, timeout_s: float) -> None:
+        """The socket files go first: a web server then fails over at once.
+
+        Connections that wait in the backlog are still served.
         """
         self.health.state = PoolState.STOPPING
         if self._timer is not None:
             self._timer.cancel()
-        for listener in self.listeners:
-            listener.remove_file()
-        self._zygotes.stop()
-        self._workers.drain_all()
-        self._check_ended()
+        self.look()  # whoever waits learns of it
+        for generation in self.generations:
+            for listener in generation.listeners:
+                listener.remove_file()
+            generation.zygotes.stop()
+        self.workers.drain_all()
         await self._wait_ended(timeout_s)
         for signum in (signal.SIGTERM, signal.SIGKILL):
-            if not self._all_ended.is_set():
+            if not self._all_ended:
                 self._log.warning("straggler", f"{self.worker_count} workers left: {signum.name}")
                 self.signal_all(signum)
-                await self._wait_ended(_KILL_AFTER_TERM_S)
+                await self._wait_ended(KILL_AFTER_TERM_S)
         self.health.state = PoolState.STOPPED
         self.close()
 
     def signal_all(self, signum: signal.Signals) -> None:
         """Signal every process of the pool that is left."""
-        for worker in self._workers.by_serial.values():
-            self._processes.end(worker, signum)
-        if self._zygotes.zygote is not None:
-            self._processes.end(self._zygotes.zygote, signum)
+        for worker in self.workers.by_serial.values():
+            Processes.end(worker, signum)
+        for generation in self.generations:
+            if generation.zygotes.zygote is not None:
+                Processes.end(generation.zygotes.zygote, signum)
 
     def close(self) -> None:
         """Close what the master holds for the pool."""
-        self._demand.close()
-        self._memory.close()
-        for listener in self.listeners:
-            listener.close()
+        self._rounds.close()
+        self.demand.close()
+        self.memory.close()
+        self.generations.close()
+
+    @property
+    def _all_ended(self) -> bool:
+        zygotes = [generation.zygotes.zygote for generation in self.generations]
+        return not self.workers.by_serial and not any(zygotes)
 
     async def _wait_ended(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._all_ended.wait()
-
-    def _check_ended(self) -> None:
-        if not self._workers.by_serial and self._zygotes.zygote is None:
-            self._all_ended.set()
-
-
-def _bounded_ns(boot_s: float) -> int:
-    """A boot time that a process reported, as a number that fits."""
-    return int(max(0.0, min(boot_s, 1e9)) * 1e9)
+                while not self._all_ended:
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._waiters.append(waiter)
+                    await waiter

@@ -22,33 +22,36 @@ from pyfpm.master.listeners import Listener
 from pyfpm.master.output import Emit, OutputPipe
 from pyfpm.master.plans import make_boot_document, zygote_environment
 from pyfpm.master.setting import Setting
-from pyfpm.master.shared import PoolMemory
+from pyfpm.master.shared import HandOffChannel, PoolMemory
+from pyfpm.master.stacks import StackPipe
 from pyfpm.messages import (
     BOOTSTRAP,
     Drain,
     InheritedDescriptor,
+    Parked,
     Poke,
     Spawn,
 )
 
 
 class Processes:
-    """Starts and ends the processes of one pool."""
+    """Starts and ends the processes of one generation of a pool."""
 
     def __init__(
         self,
         options: PoolOptions,
         identity: Identity,
         listeners: Sequence[Listener],
+        channel: HandOffChannel,
         memory: PoolMemory,
         setting: Setting,
     ) -> None:
         self._options = options
         self._identity = identity
         self._listeners = listeners
+        self._channel = channel
         self._memory = memory
         self._setting = setting
-        self._last_serial = 0
 
     def start_zygote(
         self,
@@ -113,38 +116,24 @@ class Processes:
             InheritedDescriptor.PACKAGE: self._setting.package_fd,
             InheritedDescriptor.BOARD: self._memory.board_fd,
             InheritedDescriptor.NOTICE: self._memory.notice_fd,
-            InheritedDescriptor.CHANNEL_SEND: self._memory.channel_send.fileno(),
-            InheritedDescriptor.CHANNEL_RECEIVE: self._memory.channel_receive.fileno(),
+            InheritedDescriptor.CHANNEL_SEND: self._channel.send.fileno(),
+            InheritedDescriptor.CHANNEL_RECEIVE: self._channel.receive.fileno(),
         }
         for index, listener in enumerate(self._listeners):
             descriptors[InheritedDescriptor.LISTENERS + index] = listener.sock.fileno()
         return descriptors
 
     def request_worker(
-        self,
-        zygote: ZygoteHandle,
-        *,
-        on_message: Callable[[WorkerHandle], OnMessage],
-        emit: Callable[[WorkerHandle], Emit],
-    ) -> WorkerHandle | None:
-        """Ask the zygote for a worker; None if there is no slot or the zygote does not listen."""
+        self, worker: WorkerHandle, zygote: ZygoteHandle, on_message: OnMessage, emit: Emit
+    ) -> bool:
+        """Ask the zygote for a worker; False if it does not listen now."""
         if zygote.link is None:
-            return None
-        slot = self._memory.take_slot()
-        if slot is None:
-            return None
-        self._last_serial += 1
-        worker = WorkerHandle(self._last_serial, slot, time.monotonic())
+            return False
         worker.zygote = zygote
         try:
-            sent = self._send_spawn(worker, zygote.link, on_message(worker), emit(worker))
+            return self._send_spawn(worker, zygote.link, on_message, emit)
         except OSError:  # out of descriptors, most likely
-            sent = False
-        if not sent:
-            worker.close()
-            self._memory.release_slot(slot)
-            return None
-        return worker
+            return False
 
     def _send_spawn(
         self, worker: WorkerHandle, zygote: ControlLink, on_message: OnMessage, emit: Emit
@@ -156,13 +145,13 @@ class Processes:
             worker.pipes = self._make_pipes(emit)
             for pipe in worker.pipes:
                 theirs.callback(pipe.close_writer)
-            writers = [pipe.writer for pipe in worker.pipes]
-            if not writers:
-                null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-                theirs.callback(os.close, null_fd)
-                writers = [null_fd, null_fd]
+            null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            theirs.callback(os.close, null_fd)
+            writers = [pipe.writer for pipe in worker.pipes] or [null_fd, null_fd]
+            worker.stacks = StackPipe()
+            theirs.callback(worker.stacks.close_writer)
             spawn = Spawn(worker.serial, worker.slot)
-            return zygote.send(spawn, [control.fileno(), *writers])
+            return zygote.send(spawn, [control.fileno(), *writers, worker.stacks.writer])
 
     def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
         """Believe that `pid` is this worker, if nothing says that it is not.
@@ -184,9 +173,9 @@ class Processes:
         return True
 
     @staticmethod
-    def drain(worker: WorkerHandle, reason: str, *, hand_off: bool) -> bool:
+    def drain(worker: WorkerHandle, reason: str, parked: Parked) -> bool:
         """Tell a worker to finish and leave; False if it could not be told now."""
-        if worker.link is None or not worker.link.send(Drain(hand_off)):
+        if worker.link is None or not worker.link.send(Drain(parked)):
             return False
         worker.state = WorkerState.DRAINING
         worker.leaves_for = worker.leaves_for or reason

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 _KEPT_MOST = 1024
@@ -56,6 +56,14 @@ class Reaper:
     def forget_early_death(self, pid: int) -> None:
         """A living process has this pid now: a kept death of it is somebody else's."""
         self._strangers.pop(pid, None)
+
+    def save(self) -> dict[str, tuple[int | None, int | None]]:
+        """The deaths that are kept, for the next master: code and signal by pid."""
+        return {str(pid): (death.code, death.signum) for pid, death in self._strangers.items()}
+
+    def resume(self, saved: Mapping[str, tuple[int | None, int | None]]) -> None:
+        """Keep the deaths that the master before an exec knew of."""
+        self._strangers.update((int(pid), Death(*how)) for pid, how in saved.items())
 
     def watch(self, pid: int, watcher: Watcher) -> None:
         """Call `watcher` once, when `pid` has been reaped."""

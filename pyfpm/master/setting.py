@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyfpm.config import MainOptions
+from pyfpm.master.activation import PassedSockets
 from pyfpm.master.reaper import Reaper
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Setting:
     """`package_fd` is the folder of this very package, opened with O_PATH.
 
     `room` is how many more processes process.max allows; `settled` is called whenever a pool
     knows for the first time whether it can serve; `soft_file_limit` is RLIMIT_NOFILE as the
-    master found it.
+    master found it. `passed` are the sockets of systemd; `emergency` takes the name of a pool
+    that needs a new generation. A reload changes `main`.
     """
 
     main: MainOptions
@@ -21,5 +23,7 @@ class Setting:
     package_fd: int
     soft_file_limit: int
     is_root: bool
+    passed: PassedSockets
     room: Callable[[], int]
     settled: Callable[[], None]
+    emergency: Callable[[str], None]

@@ -1,41 +1,76 @@
 """What a pool shares with its processes: board, notice and hand-off channel.
 
-Created, sized and sealed before any other process sees them. The board outlives reloads, so it
-has slots to spare; pages of a memfd cost nothing until somebody touches them.
+Board and notice are created, sized and sealed before any other process sees them, and outlive
+reloads, so the board has slots to spare; pages of a memfd cost nothing until somebody touches
+them. The channel outlives a reload only where old and new workers may hand each other connections.
 """
 
 import os
 import socket
 import time
+from dataclasses import fields
 
 from pyfpm.config import PoolOptions
 from pyfpm.kernel.descriptors import unread_bytes
 from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
-from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeWriter
+from pyfpm.master.state import SavedChannel, SavedPool
+from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeCopy, NoticeWriter
 
-_LEAST_SLOTS = 256
+_LEAST_SLOTS = 1024
 _SLOTS_PER_CHILD = 4
 _MOST = 2**62
 
 
-class PoolMemory:
-    """Board, notice and channel of one pool, with the counters of workers that have ended."""
+class HandOffChannel:
+    """Both ends of a hand-off channel; the master holds them so that nothing in flight is lost."""
 
-    def __init__(self, options: PoolOptions) -> None:
-        self.slots = max(_LEAST_SLOTS, _SLOTS_PER_CHILD * options.pm_max_children)
+    def __init__(self, saved: SavedChannel | None = None) -> None:
+        if saved is None:
+            self.send, self.receive = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        else:
+            self.send = socket.socket(fileno=saved.send)
+            self.receive = socket.socket(fileno=saved.receive)
+        self.send.setblocking(False)
+        self.receive.setblocking(False)
+
+    @property
+    def waiting(self) -> int:
+        """Connections that wait in the channel."""
+        return unread_bytes(self.receive.fileno())
+
+    def close(self) -> None:
+        """Give up the master's ends."""
+        self.send.close()
+        self.receive.close()
+
+
+class PoolMemory:
+    """Board and notice of one pool, with the counters of workers that have ended."""
+
+    def __init__(self, options: PoolOptions, saved: SavedPool | None = None) -> None:
+        """`saved` is the pool as the master before an exec left it.
+
+        Its board is mapped again. Its notice cannot be: it is sealed against new writable
+        mappings, and the one that there was ended with the exec. So the pool gets another, which
+        processes started from now on read; older ones keep the last word of the old one.
+        """
+        self._taken: set[int] = set()
+        if saved is None:
+            self.slots = max(_LEAST_SLOTS, _SLOTS_PER_CHILD * options.pm_max_children)
+            self.board_fd = create_sealed(f"pyfpm-board-{options.name}", self.slots * SLOT_BYTES)
+            seal_seals(self.board_fd)
+        else:
+            self.slots, self.board_fd = saved.slots, saved.board
+            self._taken = {worker.slot for worker in saved.workers}
         size = self.slots * SLOT_BYTES
-        self.board_fd = create_sealed(f"pyfpm-board-{options.name}", size)
-        seal_seals(self.board_fd)
         self.board = Board(map_shared(self.board_fd, size, writable=True))
         self.notice_fd = create_sealed(f"pyfpm-notice-{options.name}", NOTICE_BYTES)
         self.notice = NoticeWriter(map_shared(self.notice_fd, NOTICE_BYTES, writable=True))
         seal_future_write(self.notice_fd)
-        self.channel_send, self.channel_receive = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET
-        )
-        self.channel_send.setblocking(False)
-        self.channel_receive.setblocking(False)
-        self._taken: set[int] = set()
+        if saved is not None:
+            known = {one.name for one in fields(NoticeCopy)}
+            self.notice.publish(**{k: v for k, v in saved.notice.items() if k in known})
+            return
         self.notice.publish(
             pool=options.name,
             process_manager=options.pm.value,
@@ -48,11 +83,6 @@ class PoolMemory:
     def slots_in_use(self) -> int:
         """One more than the highest slot that is taken."""
         return max(self._taken, default=-1) + 1
-
-    @property
-    def handed_off(self) -> int:
-        """Connections that wait in the channel."""
-        return unread_bytes(self.channel_receive.fileno())
 
     def take_slot(self) -> int | None:
         """The lowest free slot, or None if all are taken."""
@@ -84,8 +114,6 @@ class PoolMemory:
         """Close what the master holds; mappings go with the process."""
         for descriptor in (self.board_fd, self.notice_fd):
             os.close(descriptor)
-        self.channel_send.close()
-        self.channel_receive.close()
 
 
 def _sum(total: int, claimed: int) -> int:

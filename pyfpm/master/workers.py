@@ -1,70 +1,190 @@
 """The workers of a pool, from the request to spawn one to the reaped death."""
 
 import asyncio
+import random
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyfpm.config import PoolOptions
 from pyfpm.logs import Level, Log
+from pyfpm.master.endings import (
+    BOOT,
+    CRASH_SIGNALS,
+    IDLE,
+    MAX_LIFETIME,
+    RELOAD,
+    STOP,
+    broken_request,
+    count_ending,
+    log_ending,
+)
+from pyfpm.master.generation import Generation
 from pyfpm.master.handles import OnMessage, WorkerHandle, WorkerState, ZygoteHandle
-from pyfpm.master.health import Health
 from pyfpm.master.output import Emit
 from pyfpm.master.processes import Processes
 from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.shared import PoolMemory
-from pyfpm.messages import BootFailed, Draining, LogLine, Message, Ready, Saturated
-from pyfpm.scoreboard import Stage
+from pyfpm.master.state import SavedWorker
+from pyfpm.messages import (
+    BootFailed,
+    Draining,
+    Due,
+    LogLine,
+    Message,
+    Parked,
+    Ready,
+    Saturated,
+)
+from pyfpm.scoreboard.slot import Word
 
-BOOT = "boot"
-IDLE = "idle"
-STOP = "stop"
+KILL_AFTER_TERM_S = 1.0
+_LONGEST_REASON = 40
+_YOUNG_S = 5.0
 
 
 @dataclass(slots=True)
 class WorkerKeeper:
     """Spawns workers, follows what they say, and counts how they end.
 
-    `by_serial` are all that the master knows of, from the request on. `look` is called when
-    something changed that the policy should see, `output` makes the receiver of what one prints.
+    `by_serial` are all that the master knows of, of every generation, from the request on. `look`
+    is called when something changed that the policy should see, `output` makes the receiver of
+    what one prints, `crashed` hears of each death by one of CRASH_SIGNALS.
     """
 
-    options: PoolOptions
-    processes: Processes
     memory: PoolMemory
     reaper: Reaper
-    health: Health
     log: Log
     output: Callable[[WorkerHandle], Emit]
     look: Callable[[], None]
+    crashed: Callable[[WorkerHandle], None]
     boot_s: float = 0.0
     by_serial: dict[int, WorkerHandle] = field(default_factory=dict)
+    last_serial: int = 0
 
-    def spawn(self, count: int, zygote: ZygoteHandle) -> bool:
+    # -- beginning --------------------------------------------------------------------------
+
+    def spawn(self, count: int, generation: Generation) -> bool:
         """Ask for `count` workers; False if not all could be asked for now."""
-        for _ in range(count):
-            worker = self.processes.request_worker(
-                zygote, on_message=self._listener, emit=self.output
-            )
-            if worker is None:
-                self.log.warning("spawn_failed", "a worker could not be asked for")
-                return False
-            self.by_serial[worker.serial] = worker
-            self._time_boot(worker)
+        return all(self.spawn_one(generation) is not None for _ in range(count))
+
+    def spawn_one(self, generation: Generation) -> WorkerHandle | None:
+        """Ask for a worker; None if there is no slot or the zygote does not listen."""
+        zygote = generation.zygotes.ready
+        slot = self.memory.take_slot() if zygote is not None else None
+        if zygote is None or slot is None:
+            self.log.warning("spawn_failed", "a worker could not be asked for")
+            return None
+        self.last_serial += 1
+        luck = random.random()  # noqa: S311 - when to replace it is no secret
+        worker = WorkerHandle(self.last_serial, slot, time.monotonic(), generation, luck)
+        listen, emit = self.listener(worker), self.output(worker)
+        if not generation.processes.request_worker(worker, zygote, listen, emit):
+            self.log.warning("spawn_failed", "a worker could not be asked for")
+            worker.close()
+            self.memory.release_slot(slot)
+            return None
+        self.by_serial[worker.serial] = worker
+        self.time_boot(worker)
+        return worker
+
+    def replace(self, slot: int, generation: Generation) -> bool:
+        """Ask for a worker that takes the place of the one in `slot`; False if not now.
+
+        The old one serves until the new one is ready.
+        """
+        old = next((worker for worker in self.by_serial.values() if worker.slot == slot), None)
+        if old is None or old.replacement is not None:
+            return True
+        worker = self.spawn_one(generation)
+        if worker is None:
+            return False
+        self.pair(old, worker)
         return True
+
+    @staticmethod
+    def pair(old: WorkerHandle, new: WorkerHandle) -> None:
+        """From now on `new` is to take the place of `old`."""
+        old.replacement, new.replaces = new, old
+
+    # -- leaving ----------------------------------------------------------------------------
 
     def retire(self, slot: int) -> None:
         """Ask the worker of this slot to hand off what it has and leave."""
         for worker in self.by_serial.values():
-            if worker.slot == slot and worker.state in (WorkerState.SERVING, WorkerState.BOOTING):
-                self.processes.drain(worker, IDLE, hand_off=True)
+            if worker.slot == slot and worker.serves:
+                self.drain(worker, worker.due or IDLE)
+
+    def drain(self, worker: WorkerHandle, reason: str) -> None:
+        """Tell a worker to finish what it has and leave, within pm.drain_timeout."""
+        if worker.replaces is not None:  # not needed any more, so the other one stays
+            worker.replaces.replacement = None
+            worker.replaces = None
+        parked = Parked.HAND_OFF if worker.generation.hands_over else Parked.KEEP
+        if Processes.drain(worker, reason, parked):
+            self._bound_drain(worker)
+
+    @staticmethod
+    def end(worker: WorkerHandle) -> None:
+        """Kill a worker that serves nobody."""
+        worker.leaves_for = worker.leaves_for or BOOT
+        Processes.end(worker, signal.SIGKILL)
 
     def drain_all(self) -> None:
-        """The service ends: every worker finishes what it has."""
+        """The pool ends: every worker finishes what it has."""
         for worker in self.by_serial.values():
-            if not self.processes.drain(worker, STOP, hand_off=False):
-                self.processes.end(worker, signal.SIGTERM)
+            if not Processes.drain(worker, STOP, Parked.CLOSE):
+                Processes.end(worker, signal.SIGTERM)
+
+    def give_way(self, new: WorkerHandle) -> None:
+        """`new` is ready: the worker whose place it takes drains, if it still serves."""
+        old = new.replaces
+        if old is None:
+            return
+        new.replaces = old.replacement = None
+        if old.serves:
+            self.drain(old, old.due or RELOAD)
+
+    def notice_ages(self) -> bool:
+        """Find the workers that have reached pm.max_lifetime; whether there are new ones."""
+        now_s = time.monotonic()
+        found = False
+        for worker in self.by_serial.values():
+            options = worker.options
+            most_s = options.pm_max_lifetime * (1 - options.pm_max_requests_jitter * worker.luck)
+            if most_s and not worker.due and now_s - worker.spawned_s >= most_s:
+                worker.due = MAX_LIFETIME
+                found = True
+        return found
+
+    def has_proven(self) -> bool:
+        """Whether some worker shows by requests or by age that the application works."""
+        now_s, board = time.monotonic(), self.memory.board
+        return any(
+            board.word(worker.slot, Word.REQUESTS) or now_s - worker.spawned_s >= _YOUNG_S
+            for worker in self.by_serial.values()
+            if worker.state is WorkerState.SERVING
+        )
+
+    def _bound_drain(self, worker: WorkerHandle) -> None:
+        most_s = worker.options.pm_drain_timeout
+        if most_s and worker.drain_timer is None:
+            loop = asyncio.get_running_loop()
+            worker.drain_timer = loop.call_later(most_s, lambda: self._drained_too_long(worker))
+
+    def _drained_too_long(self, worker: WorkerHandle) -> None:
+        limit_s = worker.options.pm_drain_timeout
+        text = f"child {worker.pid} still drains after pm.drain_timeout ({limit_s:g} s): ending it"
+        self.log.warning("drain_timeout", text, pid=worker.pid)
+        Processes.end(worker, signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        worker.drain_timer = loop.call_later(KILL_AFTER_TERM_S, lambda: self._kill(worker))
+
+    @staticmethod
+    def _kill(worker: WorkerHandle) -> None:
+        Processes.end(worker, signal.SIGKILL)
+
+    # -- what the zygote and the workers say ------------------------------------------------
 
     def poke(self) -> None:
         """A wake-up was lost: let every worker that serves look.
@@ -73,25 +193,27 @@ class WorkerKeeper:
         """
         for worker in self.by_serial.values():
             if worker.state is WorkerState.SERVING:
-                self.processes.poke(worker)
+                Processes.poke(worker)
 
-    def claim(self, serial: int, pid: int) -> None:
+    def claim(self, zygote: ZygoteHandle, serial: int, pid: int) -> None:
         """The zygote says that this worker has this pid."""
         worker = self.by_serial.get(serial)
-        if worker is None or worker.pid is not None:
+        if worker is None or worker.pid is not None or worker.zygote is not zygote:
             return
         try:
-            accepted = self.processes.accept_claim(worker, pid)
+            accepted = worker.generation.processes.accept_claim(worker, pid)
         except OSError as error:  # out of descriptors: a worker that cannot be held is let go
-            self.log.alert("claim_failed", f"child {pid} is let go: {error.strerror}", pid=pid)
+            text = f"child {pid} is let go: {error.strerror}"
+            self.log.alert("claim_failed", text, pid=pid)
             self.forget(worker)
+            worker.generation.boots.boot_failed(text, worker.spawned_s)
             return
         if accepted:
             self.reaper.forget_early_death(pid)  # of another process that once had this pid
             self.reaper.watch(pid, lambda death: self._ended(worker, death))
             self.log.debug("worker_started", f"child {pid} started", pid=pid)
             if worker.state is WorkerState.ENDING:  # it broke the rules before it had a pid
-                self.processes.end(worker, signal.SIGKILL)
+                Processes.end(worker, signal.SIGKILL)
             return
         early = self.reaper.early_death(pid)
         if early is not None:
@@ -101,23 +223,24 @@ class WorkerKeeper:
         text = f"the zygote claims pid {pid}, which is no new child"
         self.log.error("false_claim", text)
         self.forget(worker)
-        self.health.boot_failed(text, worker.spawned_s)
+        worker.generation.boots.boot_failed(text, worker.spawned_s)
         self.look()
 
-    def failed_to_fork(self, serial: int, error: str) -> None:
+    def failed_to_fork(self, zygote: ZygoteHandle, serial: int, error: str) -> None:
         """The zygote could not make the worker."""
         worker = self.by_serial.get(serial)
-        if worker is not None:
+        if worker is not None and worker.zygote is zygote:
             self.forget(worker)
-            self.health.boot_failed(f"fork a worker: {error}", worker.spawned_s)
+            worker.generation.boots.boot_failed(f"fork a worker: {error}", worker.spawned_s)
             self.look()
 
-    def forget_unclaimed(self) -> int:
+    def forget_unclaimed(self, zygote: ZygoteHandle) -> int:
         """The zygote is gone and will report nothing more; hanging up ends what it forked.
 
         How many were forgotten.
         """
-        unclaimed = [worker for worker in self.by_serial.values() if worker.pid is None]
+        workers = self.by_serial.values()
+        unclaimed = [w for w in workers if w.pid is None and w.zygote is zygote]
         for worker in unclaimed:
             self.forget(worker)
         return len(unclaimed)
@@ -125,37 +248,79 @@ class WorkerKeeper:
     def forget(self, worker: WorkerHandle, *, broke_off: int = 0) -> None:
         """Release all that the master holds for a worker; see `PoolMemory.release_slot`."""
         if self.by_serial.pop(worker.serial, None) is not None:
+            if worker.replaces is not None:
+                worker.replaces.replacement = None
+            if worker.replacement is not None:
+                worker.replacement.replaces = None
             worker.close()
             self.memory.release_slot(worker.slot, broke_off=broke_off)
 
-    def _time_boot(self, worker: WorkerHandle) -> None:
+    def time_boot(self, worker: WorkerHandle) -> None:
+        """Start the clock of boot_timeout."""
         loop = asyncio.get_running_loop()
         worker.boot_timer = loop.call_later(
-            self.options.boot_timeout, lambda: self._too_slow(worker)
+            worker.options.boot_timeout, lambda: self._too_slow(worker)
         )
 
-    def _listener(self, worker: WorkerHandle) -> OnMessage:
+    def resume(self, worker: WorkerHandle, saved: SavedWorker) -> None:
+        """Hold a worker of the master before an exec."""
+        worker.resume_process(saved.process, self.listener(worker), self.output(worker))
+        self.by_serial[worker.serial] = worker
+        loop = asyncio.get_running_loop()
+        if worker.pid is not None:
+            self.reaper.watch(worker.pid, lambda death: self._ended(worker, death))
+        if saved.process.boot_ends_s is not None and worker.state is WorkerState.BOOTING:
+            worker.boot_timer = loop.call_at(
+                saved.process.boot_ends_s, lambda: self._too_slow(worker)
+            )
+        if saved.drain_ends_s is not None:
+            worker.drain_timer = loop.call_at(
+                saved.drain_ends_s,
+                lambda: (
+                    self._kill(worker)
+                    if worker.state is WorkerState.ENDING
+                    else self._drained_too_long(worker)
+                ),
+            )
+
+    def listener(self, worker: WorkerHandle) -> OnMessage:
+        """Who hears what this worker says."""
+
         def listen(message: Message | None) -> None:
             match message:
                 case Ready(boot_s, preloaded, _):
                     self._is_ready(worker, boot_s, preloaded=preloaded)
                 case BootFailed(text):
                     worker.leaves_for = BOOT
-                    self.health.boot_failed(text, worker.spawned_s)
+                    worker.generation.boots.boot_failed(text, worker.spawned_s)
                 case Draining(reason):
                     worker.state = WorkerState.DRAINING
-                    worker.leaves_for = worker.leaves_for or reason[:40]
+                    worker.leaves_for = worker.leaves_for or reason[:_LONGEST_REASON]
+                    self._bound_drain(worker)
+                    self.look()
+                case Due(reason):
+                    worker.due = worker.due or reason[:_LONGEST_REASON]
                     self.look()
                 case Saturated():
                     self.look()
                 case LogLine(level, text):
                     self._say(worker, level, text)
                 case _:
-                    # It hung up or broke the rules. One that has ended takes no harm, and one that
-                    # lives on would never hear an order again.
-                    self.processes.end(worker, signal.SIGKILL)
+                    self._hung_up(worker)
 
         return listen
+
+    def _hung_up(self, worker: WorkerHandle) -> None:
+        """It closed its end, or broke the rules: one that lives on would never hear an order again.
+
+        Most have ended, and the others get a moment to say why they end.
+        """
+        worker.state = WorkerState.ENDING
+        if worker.drain_timer is not None:
+            worker.drain_timer.cancel()
+        worker.drain_timer = asyncio.get_running_loop().call_later(
+            KILL_AFTER_TERM_S, lambda: Processes.end(worker, signal.SIGKILL)
+        )
 
     def _is_ready(self, worker: WorkerHandle, boot_s: float, *, preloaded: bool) -> None:
         worker.booted()
@@ -164,71 +329,55 @@ class WorkerKeeper:
             worker.state = WorkerState.SERVING
         if not preloaded:
             self.boot_s = boot_s
-        self.health.booted()
-        self.health.serves()
+        worker.generation.boots.booted()
+        worker.generation.boots.serves()
+        self.give_way(worker)
         self.look()
 
     def _too_slow(self, worker: WorkerHandle) -> None:
         worker.leaves_for = BOOT
-        self.processes.end(worker, signal.SIGKILL)
+        Processes.end(worker, signal.SIGKILL)
         if worker.pid is None and worker.zygote is not None:
             # No report in all that time: the zygote hangs in a fork and would do so for ever.
-            self.processes.end(worker.zygote, signal.SIGKILL)
-        limit_s = self.options.boot_timeout
+            Processes.end(worker.zygote, signal.SIGKILL)
+        limit_s = worker.options.boot_timeout
         text = f"a worker did not boot within boot_timeout ({limit_s:g} s)"
-        self.health.boot_failed(text, worker.spawned_s)
+        worker.generation.boots.boot_failed(text, worker.spawned_s)
 
     def _ended(self, worker: WorkerHandle, death: Death) -> None:
         if worker.link is not None:
             worker.link.drain()
-        request = self._broken_request(worker, death)
-        self._log_ending(worker, death, request)
-        self._count_ending(worker, death)
+        request = broken_request(worker, death, self.memory)
+        log_ending(self.log, worker, death, request)
+        count_ending(self.memory, worker, death)
+        failure = "" if request else self._failure_of(worker, death)
         self.forget(worker, broke_off=int(bool(request)))
-        if not worker.was_ready and not worker.leaves_for:
-            text = f"a worker exited {death.text} while booting"
-            self.health.boot_failed(text, worker.spawned_s)
+        if death.signum in CRASH_SIGNALS and worker.was_ready and not worker.leaves_for:
+            self.crashed(worker)
+        if failure:
+            boots = worker.generation.boots
+            boots.boot_failed(failure, worker.spawned_s, was_ready=worker.was_ready)
         elif death.code != 0:
             self.poke()  # it may have died of a wake-up that it did not use (DESIGN 3, rule c)
         self.look()
 
-    def _broken_request(self, worker: WorkerHandle, death: Death) -> str:
-        """The request that ended with a worker which crashed, as its slot says; empty for none."""
-        slot = self.memory.board.read(worker.slot)
-        if death.code == 0 or not worker.was_ready or slot.stage is not Stage.RUNNING:
+    def _failure_of(self, worker: WorkerHandle, death: Death) -> str:
+        """Why this end says that the next worker will hardly fare better; empty if it does not.
+
+        One that was ready and crashed at once, without a request, is as good as one that did not
+        boot: it would be replaced for ever, as fast as pm.max_spawn_rate allows. Not so one that
+        somebody killed.
+        """
+        if worker.leaves_for:
             return ""
-        return f"{slot.method} {slot.uri}"
-
-    def _log_ending(self, worker: WorkerHandle, death: Death, request: str) -> None:
-        clean = death.code == 0
-        expected = worker.leaves_for in (IDLE, STOP) or self.health.is_ending
-        level = Level.DEBUG if expected and clean else Level.NOTICE if clean else Level.WARNING
-        lived_s = time.monotonic() - worker.spawned_s
-        self.log.write(
-            level,
-            "worker_ended",
-            f"child {worker.pid} exited {death.text} after {lived_s:.6f} seconds from start"
-            + (f", while it served {request!a}" if request else ""),
-            pid=worker.pid,
-            request=request or None,
-            code=death.code,
-            signal=death.signum,
-            reason=worker.leaves_for,
-        )
-
-    def _count_ending(self, worker: WorkerHandle, death: Death) -> None:
-        notice = self.memory.notice
-        total = notice.current
-        if worker.leaves_for == IDLE:
-            notice.publish(recycles_idle=total.recycles_idle + 1)
-        elif worker.leaves_for:
-            return
-        elif death.signum == signal.SIGKILL:
-            notice.publish(respawns_killed=total.respawns_killed + 1)
-        elif death.signum is not None:
-            notice.publish(respawns_crash=total.respawns_crash + 1)
-        else:
-            notice.publish(respawns_exit=total.respawns_exit + 1)
+        if not worker.was_ready:
+            return f"a worker exited {death.text} while booting"
+        is_crash = death.code != 0 and death.signum != signal.SIGKILL
+        unused = not self.memory.board.word(worker.slot, Word.REQUESTS)
+        young = time.monotonic() - worker.spawned_s < _YOUNG_S
+        if is_crash and unused and young:
+            return f"a worker exited {death.text} before it had served a request"
+        return ""
 
     def _say(self, worker: WorkerHandle, level: str, text: str) -> None:
         try:

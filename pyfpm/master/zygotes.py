@@ -1,18 +1,17 @@
-"""The zygote of a pool: there is one, or one is on its way, or the pool does without for now."""
+"""The zygote of a generation: there is one, or one is on its way, or it does without for now."""
 
 import asyncio
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pyfpm.config import PoolOptions
 from pyfpm.logs import Log
 from pyfpm.master.handles import OnMessage, ZygoteHandle
-from pyfpm.master.health import Health
 from pyfpm.master.output import Emit
 from pyfpm.master.plans import preload_of
-from pyfpm.master.processes import Processes
 from pyfpm.master.reaper import Death, Reaper
+from pyfpm.master.state import SavedZygote, SavedZygotes
 from pyfpm.messages import (
     BootFailed,
     Message,
@@ -22,45 +21,47 @@ from pyfpm.messages import (
     UnsafePreload,
 )
 
+if TYPE_CHECKING:
+    from pyfpm.master.generation import Generation
+
 _LEAVE_S = 3.0
 
 
 class ZygoteKeeper:
-    """Starts, minds and gives back the zygote of one pool.
+    """Starts, minds and gives back the zygote of one generation.
 
-    `on_claim(serial, pid)` and `on_spawn_failed(serial, error)` pass on what it says of workers,
-    `on_ended` that it is gone, `look` that something changed.
+    `on_claim(zygote, serial, pid)` and `on_spawn_failed(serial, error)` pass on what it says of
+    workers, `on_ended(zygote)` that it is gone, `look` that something changed.
     """
 
     def __init__(
         self,
-        options: PoolOptions,
-        processes: Processes,
+        generation: "Generation",
         reaper: Reaper,
-        health: Health,
         log: Log,
         *,
         emit: Emit,
-        on_claim: Callable[[int, int], None],
-        on_spawn_failed: Callable[[int, str], None],
-        on_ended: Callable[[], None],
+        on_claim: Callable[[ZygoteHandle, int, int], None],
+        on_spawn_failed: Callable[[ZygoteHandle, int, str], None],
+        on_ended: Callable[[ZygoteHandle], None],
         look: Callable[[], None],
     ) -> None:
         self.zygote: ZygoteHandle | None = None
-        self.generation = 1
         self.boot_s = 0.0
-        self._options = options
-        self._processes = processes
+        self.remark = ""  # what status should say although all is well
+        self._generation = generation
+        self._options = generation.options
+        self._processes = generation.processes
         self._reaper = reaper
-        self._health = health
         self._log = log
         self._emit = emit
         self._on_claim = on_claim
         self._on_spawn_failed = on_spawn_failed
         self._on_ended = on_ended
         self._look = look
-        self._preload = preload_of(options)
+        self._preload = preload_of(generation.options)
         self._returned = False
+        self.stopped = False
         self._give_back: asyncio.TimerHandle | None = None
 
     @property
@@ -68,6 +69,52 @@ class ZygoteKeeper:
         """The zygote, if workers can be asked for now."""
         zygote = self.zygote
         return zygote if zygote is not None and zygote.ready else None
+
+    def save(self) -> SavedZygotes:
+        """For the next master."""
+        saved = None
+        if self.zygote is not None:
+            zygote = self.zygote
+            saved = SavedZygote(
+                process=zygote.save_process(zygote.pid),
+                started_s=zygote.started_s,
+                preloads=zygote.preloads,
+                ready=zygote.ready,
+                failed=zygote.failed,
+            )
+        return SavedZygotes(
+            zygote=saved,
+            boot_s=self.boot_s,
+            remark=self.remark,
+            preload=self._preload,
+            returned=self._returned,
+            stopped=self.stopped,
+            give_back_s=None if self._give_back is None else self._give_back.when(),
+        )
+
+    def resume(self, saved: SavedZygotes) -> None:
+        """Go on as the master before an exec left it."""
+        self.boot_s, self.remark = saved.boot_s, saved.remark
+        self._preload, self._returned, self.stopped = saved.preload, saved.returned, saved.stopped
+        loop = asyncio.get_running_loop()
+        if saved.give_back_s is not None and not saved.stopped:
+            self._give_back = loop.call_at(saved.give_back_s, self._return)
+        if saved.zygote is not None:
+            self.zygote = self._resume_zygote(saved.zygote)
+
+    def _resume_zygote(self, saved: SavedZygote) -> ZygoteHandle:
+        zygote = ZygoteHandle(self._generation.number, saved.started_s, preloads=saved.preloads)
+        zygote.pid = saved.process.pid or 0
+        zygote.ready, zygote.failed = saved.ready, saved.failed
+        zygote.resume_process(saved.process, self._listener(zygote), self._emit)
+        self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
+        if saved.process.boot_ends_s is not None and not zygote.failed:
+            zygote.boot_timer = asyncio.get_running_loop().call_at(
+                saved.process.boot_ends_s, lambda: self._too_slow(zygote)
+            )
+        if zygote.failed:
+            self._end_soon(zygote)
+        return zygote
 
     def ensure(self) -> None:
         """Have a zygote unless it was given back; not before a failed boot may be repeated."""
@@ -80,8 +127,9 @@ class ZygoteKeeper:
             self._give_back.cancel()
             self._give_back = None
         self._returned = False
-        may_start = time.monotonic() >= self._health.memory.retry_s
-        if self.zygote is None and may_start and not self._health.is_ending:
+        boots = self._generation.boots
+        may_start = time.monotonic() >= boots.retry_s
+        if self.zygote is None and may_start and not (self.stopped or boots.is_ending):
             self._start()
 
     def no_workers(self) -> None:
@@ -92,23 +140,32 @@ class ZygoteKeeper:
             self._give_back = loop.call_later(after_s, self._return)
 
     def stop(self) -> None:
-        """End the zygote; one that is still importing would not notice its master hanging up."""
+        """End the zygote; one that is still importing would not notice its master hanging up.
+
+        A hook that hangs at its exit must not keep it either.
+        """
+        self.stopped = True
         if self._give_back is not None:
             self._give_back.cancel()
         if self.zygote is not None:
             if self.zygote.link is not None:
                 self.zygote.link.close()
-            if not self.zygote.ready:
+            if self.zygote.ready:
+                self._end_soon(self.zygote)
+            else:
                 self._processes.end(self.zygote, signal.SIGKILL)
 
     def _start(self) -> None:
         started_s = time.monotonic()
         try:
             zygote = self._processes.start_zygote(
-                self.generation, preload=self._preload, on_message=self._listener, emit=self._emit
+                self._generation.number,
+                preload=self._preload,
+                on_message=self._listener,
+                emit=self._emit,
             )
         except OSError as error:
-            self._health.boot_failed(f"start a zygote: {error.strerror}", started_s)
+            self._generation.boots.boot_failed(f"start a zygote: {error.strerror}", started_s)
             return
         self.zygote = zygote
         self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
@@ -129,11 +186,11 @@ class ZygoteKeeper:
                 case BootFailed(text):
                     zygote.failed = True
                     self._end_soon(zygote)
-                    self._health.boot_failed(text, zygote.started_s)
+                    self._generation.boots.boot_failed(text, zygote.started_s)
                 case Spawned(serial, pid):
-                    self._on_claim(serial, pid)
+                    self._on_claim(zygote, serial, pid)
                 case SpawnFailed(serial, error):
-                    self._on_spawn_failed(serial, error)
+                    self._on_spawn_failed(zygote, serial, error)
                 case _:  # it hung up or broke the rules: not to be trusted with a fork
                     self._processes.end(zygote, signal.SIGKILL)
 
@@ -145,13 +202,13 @@ class ZygoteKeeper:
         if preloaded:
             self.boot_s = boot_s
             self._log.debug("zygote_ready", f"application imported in {boot_s:.3f} s")
-            self._health.booted()
+            self._generation.boots.booted()
         self._look()
 
     def _goes_without_preload(self, zygote: ZygoteHandle, reason: str) -> None:
         zygote.failed = True
         self._preload = False
-        self._health.remark(f"workers import the application themselves: {reason}")
+        self.remark = f"workers import the application themselves: {reason}"
         self._log.notice("preload_off", f"workers will import the application themselves: {reason}")
 
     def _too_slow(self, zygote: ZygoteHandle) -> None:
@@ -159,21 +216,24 @@ class ZygoteKeeper:
         self._processes.end(zygote, signal.SIGKILL)
         app, limit_s = self._options.app, self._options.boot_timeout
         text = f"the import did not end within boot_timeout ({limit_s:g} s)"
-        self._health.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
+        self._generation.boots.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
 
     def _ended(self, zygote: ZygoteHandle, death: Death) -> None:
         if zygote.link is not None:
             zygote.link.drain()
         zygote.close()
         self.zygote = None
-        if not (zygote.failed or self._returned or self._health.is_ending):
+        expected = self._returned or self.stopped or self._generation.boots.is_ending
+        if not (zygote.failed or expected):
             if zygote.ready:
                 self._log.warning("zygote_ended", f"zygote {zygote.pid} exited {death.text}")
             else:
                 app, python = self._options.app, self._options.python
                 text = f"{python} exited {death.text} while it booted"
-                self._health.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
-        self._on_ended()
+                self._generation.boots.boot_failed(
+                    f"{app.origin}: app = {app}: {text}", zygote.started_s
+                )
+        self._on_ended(zygote)
 
     def _end_soon(self, zygote: ZygoteHandle) -> None:
         """It leaves by itself; an exit handler of the application that hangs must not keep it."""

@@ -5,15 +5,23 @@ sockets between the master, its zygotes and its workers. One process trusts no o
 message that does not decode raises ProtocolError.
 """
 
-from pyfpm.messages.boot import BootDocument, InheritedDescriptor, ListenerPlan, RequestLimits
+from pyfpm.messages.boot import (
+    BOOT_VERSION,
+    BootDocument,
+    InheritedDescriptor,
+    ListenerPlan,
+    RequestLimits,
+)
 from pyfpm.messages.bootstrap import BOOTSTRAP
 from pyfpm.messages.control import (
     MAX_MESSAGE_BYTES,
     BootFailed,
     Drain,
     Draining,
+    Due,
     LogLine,
     Message,
+    Parked,
     Poke,
     Ready,
     Saturated,
@@ -24,21 +32,26 @@ from pyfpm.messages.control import (
     decode_message,
     encode_message,
 )
+from pyfpm.messages.signals import ReservedSignal
 
 __all__ = [
     "BOOTSTRAP",
+    "BOOT_VERSION",
     "MAX_MESSAGE_BYTES",
     "BootDocument",
     "BootFailed",
     "Drain",
     "Draining",
+    "Due",
     "InheritedDescriptor",
     "ListenerPlan",
     "LogLine",
     "Message",
+    "Parked",
     "Poke",
     "Ready",
     "RequestLimits",
+    "ReservedSignal",
     "Saturated",
     "Spawn",
     "SpawnFailed",

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from pyfpm.errors import ProtocolError
 
-BOOT_VERSION = 1
+BOOT_VERSION = 2
 
 
 class InheritedDescriptor(IntEnum):
@@ -46,6 +46,12 @@ class RequestLimits:
     keepalive_timeout_s: float
     keepalive_max_requests: int
     max_connections: int
+    queue_timeout_s: float  # 0: none, as in all that follow
+    terminate_timeout_s: float
+    recycle_after_timeout: bool
+    max_requests: int
+    max_requests_jitter: float  # a fraction: by how much less it may be
+    max_memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ treats what comes from zygotes and workers as hostile.
 
 import json
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 
 from pyfpm.errors import ProtocolError
 
@@ -21,7 +22,11 @@ _MOST_NUMBER = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Master to zygote: fork a worker. Control socket, stdout and stderr come as descriptors."""
+    """Master to zygote: fork a worker.
+
+    Four descriptors come with it: control socket, stdout, stderr, and the pipe that takes its
+    stacks (`ReservedSignal.DUMP_STACKS`).
+    """
 
     serial: int
     slot: int
@@ -66,26 +71,51 @@ class BootFailed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Master to worker: serve what you have, then end.
+class Parked(StrEnum):
+    """What a draining worker does with its idle kept connections.
 
-    Without `hand_off` the service ends, and idle kept connections are closed, not given away.
+    HAND_OFF gives them to other workers of the pool. KEEP serves them until the web server closes
+    them or they have been idle for keepalive_timeout: for workers whose channel nobody of the next
+    generation reads. CLOSE is for the end of the service.
     """
 
-    hand_off: bool
+    HAND_OFF = "hand_off"
+    KEEP = "keep"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Master to worker: serve what you have, then end. `parked` is a value of `Parked`."""
+
+    parked: str
 
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """Worker to master: told by a signal, not by you, to drain."""
+    """Worker to master: I drain, and not because you said so.
+
+    `reason` is the name of a signal, or `timeout` or `out_of_memory`: after these two nobody
+    should wait for a replacement, since the process may be damaged.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Worker to master: replace me, I serve until then. `max_requests` or `max_memory`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Poke:
-    """Master to worker: register the listeners anew and look."""
+    """Master to worker: register the listeners anew and look.
+
+    A worker that is in its loop writes a new STAGE_SINCE_NS afterwards, so it is also how the
+    master finds out whether a worker hangs.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +142,7 @@ Message = (
     | BootFailed
     | Drain
     | Draining
+    | Due
     | Poke
     | Saturated
     | LogLine
@@ -127,6 +158,7 @@ _KINDS: dict[str, type[Message]] = {
         BootFailed,
         Drain,
         Draining,
+        Due,
         Poke,
         Saturated,
         LogLine,

@@ -34,6 +34,7 @@ def status_to_dict(status: PoolStatus, *, full: bool = False) -> dict[str, Value
         "generation": status.generation,
         "reloads": status.reloads,
         "requests 5xx": status.requests_5xx,
+        "terminated requests": status.terminated_requests,
         "handed off connections": status.handed_off,
         "boot duration": round(status.boot_s, 6),
         "state": status.state,

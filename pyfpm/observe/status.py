@@ -78,6 +78,7 @@ class PoolStatus:
     generation: int
     reloads: int
     requests_5xx: int
+    terminated_requests: int
     handed_off: int
     boot_s: float
     state: str
@@ -120,6 +121,7 @@ def summarise(
         generation=notice.generation,
         reloads=notice.reloads,
         requests_5xx=_total(notice.ended_requests_5xx, (slot.requests_5xx for slot in used)),
+        terminated_requests=notice.terminated_requests,
         handed_off=_total(notice.ended_handed_off, (slot.handed_off for slot in used)),
         boot_s=notice.boot_ns / 1e9,
         state=notice.state,

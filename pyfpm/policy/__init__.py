@@ -6,6 +6,7 @@ the time of the next look. It knows no clock, no socket and no process.
 
 from pyfpm.policy.actions import (
     Action,
+    Replace,
     ReportBusy,
     ReportMaxChildren,
     ReportProcessMax,
@@ -15,7 +16,7 @@ from pyfpm.policy.actions import (
 from pyfpm.policy.boot_backoff import note_boot_failed, note_ready
 from pyfpm.policy.decide import Decision, decide
 from pyfpm.policy.limits import Limits, ProcessManager
-from pyfpm.policy.memory import Memory
+from pyfpm.policy.memory import Memory, note_limits_changed
 from pyfpm.policy.view import PoolView, WorkerView
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Memory",
     "PoolView",
     "ProcessManager",
+    "Replace",
     "ReportBusy",
     "ReportMaxChildren",
     "ReportProcessMax",
@@ -33,5 +35,6 @@ __all__ = [
     "WorkerView",
     "decide",
     "note_boot_failed",
+    "note_limits_changed",
     "note_ready",
 ]

@@ -18,6 +18,18 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """Start one worker of the current generation to take the place of the worker with this key.
+
+    That one is `outgoing` from now on and serves until the new one is ready; then it drains. If
+    the new one is gone before it was ready, for whatever reason (a failed boot, or retired with a
+    lowered pm.max_children), the old one is no longer outgoing, but still due.
+    """
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportMaxChildren:
     """The pool wants to grow past pm.max_children: one warning and one count per episode."""
 
@@ -40,4 +52,4 @@ class ReportBusy:
     total: int
 
 
-Action = Spawn | Retire | ReportMaxChildren | ReportProcessMax | ReportBusy
+Action = Spawn | Replace | Retire | ReportMaxChildren | ReportProcessMax | ReportBusy

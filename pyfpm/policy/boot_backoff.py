@@ -2,7 +2,8 @@
 
 A worker that never became ready will most likely fail again, so the pool tries with *one* worker
 after 100 ms, 200 ms, 400 ms … and at last every 10 s, until one is ready. A worker that died after
-it was ready is another matter: it is replaced at once, within pm.max_spawn_rate.
+it had served is another matter: it is replaced at once, within pm.max_spawn_rate. What counts as a
+failed boot is the caller's to say.
 """
 
 from dataclasses import replace

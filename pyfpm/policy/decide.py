@@ -1,7 +1,8 @@
 """One decision: the manager's wish, cut down to what the bounds allow.
 
 The bounds are the same for all three managers, so they are applied in one place: the spawn rate,
-process.max and the back-off after failed boots (`scale_up.allowance`).
+process.max and the back-off after failed boots (`scale_up.allowance`). Workers that are to be
+replaced (`replacement`) share them with those that are missing or wanted for growth.
 
 The caller asks again whenever the view changes in a way that it learns of (a worker ready, dead
 or drained, a connection waiting, room freed), and at `next_look_s` at the latest. It applies the
@@ -9,10 +10,12 @@ actions in their order and shows them in the next view.
 """
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import assert_never
 
 from pyfpm.policy.actions import (
     Action,
+    Replace,
     ReportBusy,
     ReportMaxChildren,
     ReportProcessMax,
@@ -36,6 +39,7 @@ from pyfpm.policy.memory import (
     remember_spawns,
     spawned_lately,
 )
+from pyfpm.policy.replacement import PUT_OFF_PATIENCE_S, wanted_replacements
 from pyfpm.policy.scale_down import retire_surplus
 from pyfpm.policy.scale_up import allowance
 from pyfpm.policy.view import PoolView
@@ -89,15 +93,23 @@ def _bounded(wish: Wish, view: PoolView, limits: Limits, now_s: float) -> Decisi
             actions.append(ReportBusy(count, len(view.idle), view.serving))
         actions.append(Spawn(count))
         memory = _after_spawns(memory, count, wish, limits, now_s)
+    # Replacements get what is left: a missing worker is less capacity, a due one is not.
+    due = wanted_replacements(view, limits, wish.unneeded, count)
+    replaced = due[: allowance(view, limits, memory, now_s, spawned=count)]
+    crowded = view.room <= count
+    memory, reports = _after_replacements(memory, len(due), len(replaced), now_s, crowded=crowded)
+    actions.extend(reports)
+    actions.extend(Replace(key) for key in replaced)
     actions.extend(_retirements(wish.retire))
+    boots = count + len(replaced)
     looks = [wish.next_look_s]
-    if count < wanted:
-        looks.append(_next_chance_s(view, limits, memory, count, now_s))
+    if boots < wanted + len(due):
+        looks.append(_next_chance_s(view, limits, memory, boots, now_s))
     return Decision(
         tuple(actions),
         memory,
         min((look for look in looks if look is not None), default=None),
-        may_grow=_may_grow(view, limits, memory, count, now_s),
+        may_grow=_may_grow(view, limits, memory, boots, now_s),
     )
 
 
@@ -124,10 +136,24 @@ def _episodes(
     return memory, None
 
 
+def _after_replacements(
+    memory: Memory, due: int, replaced: int, now_s: float, *, crowded: bool
+) -> tuple[Memory, tuple[Action, ...]]:
+    """Remember replacements; say once per episode that process.max has put them off for long."""
+    if replaced or not due or not crowded or memory.degraded:
+        return replace(remember_spawns(memory, replaced, now_s), put_off_s=inf), ()
+    since_s = min(memory.put_off_s, now_s)
+    memory = replace(memory, put_off_s=since_s)
+    if since_s + PUT_OFF_PATIENCE_S > now_s:
+        return memory, ()
+    begins = memory.crowded_s + EPISODE_GAP_S <= now_s
+    return replace(memory, crowded_s=now_s), (ReportProcessMax(due),) if begins else ()
+
+
 def _next_chance_s(
     view: PoolView, limits: Limits, memory: Memory, count: int, now_s: float
 ) -> float | None:
-    """When more workers may be spawned than the `count` of this decision."""
+    """When more workers may boot than the `count` of this decision."""
     if memory.degraded:
         if view.booting or count:
             return None  # the end of that boot is what comes next

@@ -18,7 +18,8 @@ class Limits:
 
     `min_spare_servers`, `max_spare_servers` and `start_servers` matter to `dynamic` only,
     `process_idle_timeout_s` to `ondemand` only. `max_spawn_rate` is a hard bound: no second,
-    wherever it begins, sees more spawns than that.
+    wherever it begins, sees more spawns than that. `reload_surge` is how many workers more than
+    `max_children` there may be while some are replaced (at least 1).
     """
 
     pm: ProcessManager
@@ -27,4 +28,5 @@ class Limits:
     max_spare_servers: int = 1
     start_servers: int = 1
     max_spawn_rate: int = 32
+    reload_surge: int = 1
     process_idle_timeout_s: float = 10.0

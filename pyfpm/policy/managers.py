@@ -22,15 +22,17 @@ class Wish:
 
     `missing` workers once were there or are due by configuration, `growth` is wanted on top of
     what there was; whoever comes for one serves the other too. `at_limit`: growth was wanted and
-    pm.max_children forbids it. `strained`: growth has gone on second after second. `memory` is
-    what the manager remembers apart from the spawns; `next_look_s` when it wants to be asked
-    again if nothing happens.
+    pm.max_children forbids it. `strained`: growth has gone on second after second. `unneeded`
+    workers retire now or at the next occasion, and so need no replacement. `memory` is what the
+    manager remembers apart from the spawns; `next_look_s` when it wants to be asked again if
+    nothing happens.
     """
 
     memory: Memory
     missing: int = 0
     growth: int = 0
     retire: tuple[int, ...] = ()
+    unneeded: tuple[int, ...] = ()
     at_limit: bool = False
     strained: bool = False
     next_look_s: float | None = None
@@ -51,10 +53,12 @@ def wish_ondemand(view: PoolView, limits: Limits, memory: Memory, now_s: float) 
     saturated = is_saturated(view, now_s)
     room = limits.max_children - view.serving
     growth = min(saturation_growth(view, memory, 1), room) if saturated else 0
+    unneeded = retire_unused(view, limits, now_s)
     return Wish(
         memory=memory,
         growth=max(0, growth),
-        retire=retire_unused(view, limits, now_s),
+        retire=() if view.waiting else unneeded,
+        unneeded=unneeded,
         at_limit=saturated and room <= 0,
         next_look_s=_next_ondemand_look(view, limits, now_s),
     )
@@ -83,7 +87,7 @@ def wish_dynamic(view: PoolView, limits: Limits, memory: Memory, now_s: float) -
     """Between min and max spare servers: growth at saturation at once, the rest once a second."""
     first = limits.start_servers if memory.target is None else memory.target
     target = min(max(first, view.serving), limits.max_children)
-    due = memory.maintain_s <= now_s
+    maintains = memory.maintain_s <= now_s
     saturated = is_saturated(view, now_s)
     missing = target - view.serving
     short = spare(view) + missing < limits.min_spare_servers
@@ -92,17 +96,19 @@ def wish_dynamic(view: PoolView, limits: Limits, memory: Memory, now_s: float) -
     growth = 0
     if saturated:
         growth = saturation_growth(view, memory, limits.min_spare_servers)
-    elif due and short:
+    elif maintains and short:
         growth = floor_growth(view, limits, memory)
-    retire = retire_spare(view, limits, memory, now_s) if due and not missing else ()
+    unneeded = retire_spare(view, limits, memory, now_s)
+    retire = unneeded if maintains and not missing else ()
     room = limits.max_children - view.serving
-    maintain_s = now_s + MAINTENANCE_S if due else memory.maintain_s
+    maintain_s = now_s + MAINTENANCE_S if maintains else memory.maintain_s
     return Wish(
         memory=replace(memory, target=target - len(retire), maintain_s=maintain_s),
         missing=missing,
         growth=max(0, min(growth, room)),
         retire=retire,
+        unneeded=unneeded,
         at_limit=growth > 0 and room <= 0,
-        strained=due and growth > 0 and memory.rate >= BUSY_RATE,
+        strained=maintains and growth > 0 and memory.rate >= BUSY_RATE,
         next_look_s=min(maintain_s, now_s + RECHECK_S) if view.waiting and room > 0 else maintain_s,
     )

@@ -22,7 +22,8 @@ class Memory:
     `capped_s` and `crowded_s` say when pm.max_children and process.max were last in the way: a
     limit that has not been in the way for EPISODE_GAP_S begins a new episode when it is again.
     A gap, and not the first moment without need, because a loaded pool touches its limit many
-    times a second and the operator wants one line about it.
+    times a second and the operator wants one line about it. `put_off_s` is since when process.max
+    has left no room for a single replacement (infinite while it does not).
     """
 
     target: int | None = None
@@ -35,6 +36,7 @@ class Memory:
     retry_s: float = -inf
     capped_s: float = -inf
     crowded_s: float = -inf
+    put_off_s: float = inf
 
     @property
     def degraded(self) -> bool:
@@ -42,8 +44,20 @@ class Memory:
         return self.boot_failures > 0
 
 
+def note_limits_changed(memory: Memory) -> Memory:
+    """Remember that other limits hold from now on.
+
+    A dynamic pool begins anew with its size: what it has, and pm.start_servers at least. A new
+    limit in the way is worth a report although the old one was reported just before.
+    """
+    fresh = Memory()
+    return replace(memory, target=None, capped_s=fresh.capped_s, crowded_s=fresh.crowded_s)
+
+
 def remember_spawns(memory: Memory, count: int, now_s: float) -> Memory:
     """Add `count` spawns at `now_s`."""
+    if not count:
+        return memory
     return replace(memory, spawns=(*memory.spawns, (now_s, count)))
 
 

@@ -5,7 +5,7 @@ Nothing here kills: a worker is asked to retire, finishes what it holds, and lea
 
 from pyfpm.policy.limits import Limits
 from pyfpm.policy.memory import Memory
-from pyfpm.policy.view import SERVING, PoolView
+from pyfpm.policy.view import PoolView
 
 SETTLE_S = 5.0
 """A dynamic pool that has just grown keeps what it got for so long: load comes in waves, and a
@@ -15,17 +15,19 @@ worker retired between two of them would have to boot again for the second."""
 def retire_surplus(view: PoolView, limits: Limits) -> tuple[int, ...]:
     """Workers above pm.max_children after the limit was lowered.
 
-    Idle ones go first, then booting ones, then busy ones, which finish their request.
+    Due ones go first, since each of them would need a boot soon. Then idle ones, then booting
+    ones, then busy ones, which finish their request.
     """
     surplus = view.serving - limits.max_children
     if surplus <= 0:
         return ()
     spared = (*view.idle, *view.booting)
     busy = sorted(
-        (w for w in view.workers if w.stage in SERVING and w not in spared),
+        (w for w in view.workers if w.holds_place and w not in spared),
         key=lambda worker: (worker.started_s, worker.key),
     )
-    return tuple(worker.key for worker in (*spared, *busy)[:surplus])
+    in_turn = sorted((*spared, *busy), key=lambda worker: not worker.due)
+    return tuple(worker.key for worker in in_turn[:surplus])
 
 
 def retire_spare(view: PoolView, limits: Limits, memory: Memory, now_s: float) -> tuple[int, ...]:
@@ -34,9 +36,9 @@ def retire_spare(view: PoolView, limits: Limits, memory: Memory, now_s: float) -
     One at a time, and asked once a second, as PHP-FPM does: load that ebbs comes back.
     """
     settled = memory.grown_s + SETTLE_S <= now_s
-    if view.waiting or not settled or len(view.idle) <= limits.max_spare_servers:
+    if view.waiting or not settled or view.idle_count <= limits.max_spare_servers:
         return ()
-    return (view.idle[0].key,)
+    return tuple(worker.key for worker in view.idle[:1])
 
 
 def retire_unused(view: PoolView, limits: Limits, now_s: float) -> tuple[int, ...]:
@@ -45,7 +47,5 @@ def retire_unused(view: PoolView, limits: Limits, now_s: float) -> tuple[int, ..
     All of them at once: each has shown for the whole timeout that nobody needed it. PHP-FPM's one
     a second would keep a pool of 300 alive for five minutes after its last request.
     """
-    if view.waiting:
-        return ()
     timeout_s = limits.process_idle_timeout_s
     return tuple(w.key for w in view.idle if w.quiet_since_s + timeout_s <= now_s)

@@ -21,7 +21,7 @@ BOOT_PATIENCE_S = 5.0
 
 def is_saturated(view: PoolView, now_s: float) -> bool:
     """Whether a connection waits that no worker will take soon."""
-    if not view.waiting or view.idle:
+    if not view.waiting or view.has_idle:
         return False
     return all(worker.started_s + BOOT_PATIENCE_S <= now_s for worker in view.booting)
 
@@ -41,12 +41,15 @@ def floor_growth(view: PoolView, limits: Limits, memory: Memory) -> int:
     return min(memory.rate, limits.min_spare_servers - spare(view))
 
 
-def allowance(view: PoolView, limits: Limits, memory: Memory, now_s: float) -> int:
+def allowance(
+    view: PoolView, limits: Limits, memory: Memory, now_s: float, *, spawned: int = 0
+) -> int:
     """How many workers may be spawned now: spawn rate, process.max, boot back-off.
 
     After a failed boot that is one worker, once the pause is over and no boot is under way.
+    `spawned` workers are spawned in this decision already, and `memory` knows of them.
     """
-    free = min(limits.max_spawn_rate - spawned_lately(memory), view.room)
+    free = min(limits.max_spawn_rate - spawned_lately(memory), view.room - spawned)
     if memory.degraded:
-        free = 0 if view.booting or now_s < memory.retry_s else min(free, 1)
+        free = 0 if view.booting or spawned or now_s < memory.retry_s else min(free, 1)
     return max(0, free)

@@ -72,9 +72,13 @@ def _is_asgi(target: Any) -> bool:
 def traceback_text(error: BaseException) -> str:
     """The traceback as text, from the first frame that is the application's own.
 
-    Whole, where no frame is: then the mistake is that the application did not do something.
+    Whole, where no frame is: then the mistake is that the application did not do something. A
+    module that cannot be compiled has no frame either, and the error itself names file and line.
     """
-    frames = _skip_frames(error) or error.__traceback__
+    frames = _skip_frames(error)
+    if frames is None and isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception_only(error))
+    frames = frames or error.__traceback__
     return "".join(traceback.format_exception(type(error), error, frames))
 
 

@@ -10,6 +10,8 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyfpm.runtime.time_limit import RequestTimeout, time_limit
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -46,13 +48,31 @@ class StreamedBody(io.RawIOBase):
         self._most = most
         self._count = 0
         self._ended = False
+        self._interrupted = False
 
     def readable(self) -> bool:
         """True: this is for reading."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Fill `buffer` with what comes next; 0 at the end, BodyError if there is no proper end."""
+        """Fill `buffer` with what comes next; 0 at the end, BodyError if there is no proper end.
+
+        After RequestTimeout there is no more: io.BufferedReader has thrown away what it had read
+        for its caller, and the application would see a body with a hole.
+        """
+        if self._interrupted:
+            raise BodyError(504, "reading the request body was interrupted")
+        try:
+            time_limit.is_held = True
+            try:
+                return self._read_into(buffer)
+            finally:
+                time_limit.release()
+        except RequestTimeout:
+            self._interrupted = True
+            raise
+
+    def _read_into(self, buffer: "WriteableBuffer") -> int:
         target = memoryview(buffer).cast("B")
         if self._declared is not None:
             target = target[: self._declared - self._count]

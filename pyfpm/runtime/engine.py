@@ -10,28 +10,29 @@ import time
 
 from pyfpm.errors import BadRequest, ProtocolError
 from pyfpm.fastcgi import Limits
-from pyfpm.kernel.watch import disarm, is_readable
-from pyfpm.messages import Drain, Draining, Poke, RequestLimits
+from pyfpm.kernel.watch import disarm
+from pyfpm.messages import Drain, Poke, RequestLimits
 from pyfpm.runtime.assembly import Assembly
 from pyfpm.runtime.body_stream import READ_BYTES
 from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.connection_table import NS, ConnectionTable
+from pyfpm.runtime.departure import PLACE_RETRY_S, Departure
 from pyfpm.runtime.exchange import Exchange
 from pyfpm.runtime.handoff import HandOff
 from pyfpm.runtime.intake import Intake, out_of_descriptors
 from pyfpm.runtime.minder import Minder
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.peer import PeerGoneError
+from pyfpm.runtime.recycling import Recycling
 from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
 
 _RETRY_NS = NS
-_PLACE_RETRY_NS = 20_000_000
 _PENDING = int(Word.PENDING)
 _IDLE = Stage.IDLE.code
 _READING = Stage.READING.code
 _DRAINING = Stage.DRAINING.code
-_ORDERED = "ordered"
+_TRY_AGAIN = (("Retry-After", "1"),)
 
 
 class Engine:
@@ -47,6 +48,8 @@ class Engine:
         hand_off: HandOff,
         assembly: Assembly,
         exchange: Exchange,
+        departure: Departure,
+        recycling: Recycling | None,
         slot: SlotWriter,
         limits: RequestLimits,
         use_minder: bool,
@@ -61,6 +64,8 @@ class Engine:
         self._hand_off = hand_off
         self._assembly = assembly
         self._exchange = exchange
+        self._departure = departure
+        self._recycling = recycling
         self._slot = slot
         self._limits = limits
         self._codec_limits = Limits(max_params_bytes=limits.max_params_bytes)
@@ -73,10 +78,7 @@ class Engine:
         self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
         self._keepalive_most = limits.keepalive_max_requests
         self._serving: Connection | None = None
-        self._drain_asked = ""
-        self._draining = False
         self._is_child = False
-        self._gives_away = True  # what a drain does with idle kept connections
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._minder = Minder(self, table.parked, hand_off) if use_minder else None
 
@@ -84,13 +86,14 @@ class Engine:
 
     def run(self) -> None:
         """Serve until drained."""
+        departure = self._departure
         self._epoll.register(self._orders.fileno(), select.EPOLLIN)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._intake.arm()
         while True:
-            if self._drain_asked and not self._draining:
+            if departure.asked and not departure.begun:
                 self._start_drain()
-            if self._draining and self._is_drained():
+            if departure.begun and departure.is_over(self._receive, self._turn_away):
                 return
             if self._table.closed_one:
                 self._listen_again()
@@ -100,7 +103,7 @@ class Engine:
         """From a signal handler: drain when the running request is over."""
         if self._is_child:
             return
-        self._drain_asked = reason
+        self._departure.ask(reason)
         os.eventfd_write(self._wake, 1)
 
     def _wait(self) -> list[tuple[int, int]]:
@@ -109,7 +112,7 @@ class Engine:
         self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
         self._slot.enter(self._resting_stage(), now_ns)
         deadline_ns = self._table.next_deadline_ns
-        if not (self._intake.armed or self._draining):
+        if not (self._intake.armed or self._departure.begun):
             # Something may be free again without a close of ours, or by the minder's hand.
             deadline_ns = min(deadline_ns or now_ns + _RETRY_NS, now_ns + _RETRY_NS)
         if not deadline_ns:
@@ -127,28 +130,46 @@ class Engine:
         One that takes no connections is not idle: nobody should wait for it, offer it anything or
         do without spawning because of it. Like a PHP-FPM child on a kept connection it is reading.
         """
-        if self._draining:
+        if self._departure.begun:
             return _DRAINING
         return _IDLE if self._intake.armed else _READING
 
     def _turn(self, events: list[tuple[int, int]]) -> None:
         """Take at most one new connection, then run whatever can be read."""
         ready, resumed, sources = self._sort(events)
+        if self._departure.asked and not self._departure.begun:
+            return  # the drain gives away what is there: somebody may expect newer code to answer
+        if self._departure.damaged:
+            # What is still here waits for room in the channel, and would wake us until then.
+            time.sleep(PLACE_RETRY_S)
+            return
         for source in sources:
             if self._take_new(source, ready):
                 break
         if len(ready) > 1:
             self._hand_off.offer_surplus(ready, self._exchange.mean_ns)
+        self._serve_ready(ready, len(resumed))
+        for fd in resumed:
+            if self._departure.damaged:
+                break
+            connection = self._table.take_waiting(fd)
+            if connection is not None:
+                self._receive(connection)
+
+    def _serve_ready(self, ready: list[int], later: int = 0) -> None:
+        """Serve parked connections that are readable; `later` more are to follow.
+
+        If one of them leaves the worker damaged, the others stay parked.
+        """
+        departure = self._departure
         words = self._slot.words
-        left = len(ready) + len(resumed)
+        left = len(ready) + later
         for fd in ready:
+            if departure.damaged:
+                break
             left -= 1
             words[_PENDING] = left
             connection = self._parked.pop(fd, None)
-            if connection is not None:
-                self._receive(connection)
-        for fd in resumed:
-            connection = self._table.take_waiting(fd)
             if connection is not None:
                 self._receive(connection)
 
@@ -232,7 +253,7 @@ class Engine:
 
     def _listen_again(self) -> None:
         self._table.closed_one = False
-        may_listen = not (self._intake.armed or self._draining)
+        may_listen = not (self._intake.armed or self._departure.begun)
         if may_listen and len(self._table) < self._limits.max_connections:
             self._intake.arm()
 
@@ -280,6 +301,8 @@ class Engine:
         finally:
             self.busy_since_ns = 0
             self._serving = None
+        if self._recycling is not None:
+            self._recycling.look(self._exchange.ended_ns)
         self._after(connection, whole=whole)
 
     def _after(self, connection: Connection, *, whole: bool) -> None:
@@ -317,56 +340,45 @@ class Engine:
 
     # -- orders and drain -------------------------------------------------------------------
 
-    def _take_order(self) -> None:
+    def _take_order(self) -> bool:
+        """Whether there was one."""
         try:
             order = self._orders.take()
         except EOFError:  # the master is gone: nobody would replace or reap us
             disarm(self._epoll, self._orders.fileno())
-            self._gives_away = False
-            self._drain_asked = self._drain_asked or "the master is gone"
-            return
+            self._departure.orphan()
+            return False
         match order:
-            case Drain(hand_off):
-                self._gives_away = hand_off
-                self._drain_asked = _ORDERED
+            case Drain(parked):
+                self._departure.obey(parked)
             case Poke():
                 self._intake.rearm()
             case _:
                 pass
+        return order is not None
 
     def _start_drain(self) -> None:
-        """Stop listening; what waited for us is still served (DESIGN 3, rule b)."""
-        self._draining = True
-        self._slot.enter(_DRAINING, time.monotonic_ns())
-        if self._drain_asked != _ORDERED:
-            self._orders.tell(Draining(self._drain_asked))
-        self._intake.disarm()
-        ready: list[int] = []
-        for fd in self._intake.take_all():
-            self._admit(fd, ready, self._keepalive_ns)
-        for fd in ready:
-            connection = self._parked.pop(fd, None)
-            if connection is not None:
-                self._receive(connection)
+        """Stop listening; what waited for us is handed over or served (DESIGN 3, rule b).
 
-    def _is_drained(self) -> bool:
-        """Place the parked connections; True when no connection is left."""
-        for fd in list(self._parked):
-            connection = self._parked.pop(fd, None)
-            if connection is None:
-                continue
-            if self._gives_away:
-                if not self._hand_off.give(connection):
-                    break
-            elif is_readable(connection.fd):
-                self._receive(connection)  # the service ends, but this request was sent before
-            else:
-                self._table.close(connection)
-        if len(self._table) == 0 and not (self._minder is not None and self._minder.in_hand):
-            # Looked at again, because the minder may just have put back what it had in hand.
-            return len(self._table) == 0
-        self._table.next_deadline_ns = time.monotonic_ns() + _PLACE_RETRY_NS
-        return False
+        Handed over where it can be: after a reload nobody should be answered by old code.
+        """
+        self._recycling = None
+        while self._take_order():
+            pass  # one that came during the last request may say what to do with the connections
+        self._slot.enter(_DRAINING, time.monotonic_ns())
+        ready: list[int] = []
+        for fd in self._departure.begin():
+            self._admit(fd, ready, self._keepalive_ns)
+        if not self._departure.hands_over:
+            self._serve_ready(ready)
+
+    def _turn_away(self, connection: Connection) -> None:
+        """Answer a half-sent request with 503: this process must not run it."""
+        refusal = BadRequest(503, "the worker has to be replaced: try again", _TRY_AGAIN)
+        if connection.request_id and self._exchange.refuse(connection, refusal):
+            self._table.linger(connection)
+        else:
+            self._table.close(connection)
 
     def close_in_child(self) -> None:
         """In a child that the application forked: let go of what belongs to the worker.

@@ -13,8 +13,11 @@ from pyfpm.observe import Page
 from pyfpm.runtime.application import Application
 from pyfpm.runtime.body import StreamedBody
 from pyfpm.runtime.body_stream import READ_BYTES, BodyStream
+from pyfpm.runtime.complaints import report
 from pyfpm.runtime.connection import Connection
+from pyfpm.runtime.memory_reserve import MemoryReserve
 from pyfpm.runtime.peer import PeerGoneError
+from pyfpm.runtime.queue_limit import QueueLimit
 from pyfpm.runtime.response import Response
 from pyfpm.runtime.wsgi import run_application
 from pyfpm.scoreboard import SlotWriter
@@ -32,7 +35,14 @@ class Exchange:
         limits: RequestLimits,
         slot: SlotWriter,
         pages: dict[str, PageMaker],
+        *,
+        queue_limit: QueueLimit | None,
+        ran_out: Callable[[], None],
     ) -> None:
+        """`ran_out` is called when there was no memory for a request."""
+        self._queue_limit = queue_limit
+        self._ran_out = ran_out
+        self._reserve = MemoryReserve()
         self._application = application
         self._limits = limits
         self._write_timeout_s = limits.write_timeout_s
@@ -64,13 +74,17 @@ class Exchange:
             is_page = bool(self._pages) and self._answer_page(environ, response)
             if is_page:
                 return response.ended
+            if self._queue_limit is not None:
+                self._queue_limit.check(environ)
             environ["wsgi.input"] = self._body_of(connection, environ)
             run_application(self._application, environ, response)
         except BadRequest as refusal:
             with contextlib.suppress(PeerGoneError):
-                response.fail(refusal.status, str(refusal))
+                response.fail(refusal.status, str(refusal), refusal.headers)
         except PeerGoneError:
             pass  # nobody is left to answer
+        except MemoryError as error:
+            self._answer_without_memory(environ, response, error)
         finally:
             if response.abandoned:
                 os._exit(0)  # the application let a child of its own come back to us
@@ -78,6 +92,10 @@ class Exchange:
             response.close()
             self._end(started_ns, failed=response.failed and not is_page)
         return response.ended
+
+    def is_running(self) -> bool:
+        """Whether a request is being answered."""
+        return self._response is not None
 
     def abandon(self) -> None:
         """In a child that the application forked: the running response is not ours to send."""
@@ -91,10 +109,24 @@ class Exchange:
         response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
         self.ended_ns = time.monotonic_ns()
         try:
-            response.fail(refusal.status, str(refusal))
+            response.fail(refusal.status, str(refusal), refusal.headers)
         except PeerGoneError:
             return False
         return True
+
+    def _answer_without_memory(
+        self, environ: dict[str, object], response: Response, error: MemoryError
+    ) -> None:
+        """503 first, from what was set aside; then say why, if there is enough to say it."""
+        self._reserve.release()
+        self._ran_out()
+        with contextlib.suppress(PeerGoneError):
+            if not response.begun:
+                response.fail(503)
+        try:
+            report(environ, "ran out of memory", error)
+        except MemoryError:
+            os.write(2, b"pyfpm: a request ran out of memory\n")
 
     def _answer_page(self, environ: Any, response: Response) -> bool:
         """Answer one of the pool's own pages; False if the path is not one of them."""

@@ -28,10 +28,14 @@ class HandOff:
         self._words = slot.words
         self._orders = orders
         self._saturated_ns = 0
+        self.closed = False
+        """Nobody reads the channel any more: offer nothing."""
+        self.in_hand = False
+        """The minder decides about a connection, or has taken it out of `parked`."""
 
     def room(self) -> int:
         """How many connections the surplus rule allows to offer now."""
-        return self._channel.room()
+        return 0 if self.closed else self._channel.room()
 
     def give(self, connection: Connection) -> bool:
         """Give a connection that is out of `parked` away; False if it is parked again.
@@ -64,7 +68,12 @@ class HandOff:
             room -= 1
 
     def report_pending(self, count: int) -> None:
-        """`count` connections are readable here, the worker is busy and nobody is idle."""
+        """`count` connections are readable here, the worker is busy and nobody is idle.
+
+        Where nobody could take them anyway, more workers would not help, and nothing is said.
+        """
+        if self.closed:
+            return
         self._words[Word.PENDING] = count
         now_ns = time.monotonic_ns()
         if now_ns - self._saturated_ns >= _SATURATED_EVERY_NS:

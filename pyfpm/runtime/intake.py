@@ -54,6 +54,7 @@ class Intake:
         self._epoll = epoll
         self._channel = channel
         self._listeners = {plan.descriptor: _Listener(plan) for plan in plans}
+        self._has_listeners = True
         self._armed = False
         self._refused = 0
         self._next_complaint_s = 0.0
@@ -106,7 +107,8 @@ class Intake:
 
     def take_all(self) -> Iterator[int]:
         """Every connection that waits now, after `disarm`."""
-        for source in self.sources:
+        sources = self.sources if self._has_listeners else [self.channel_source]
+        for source in sources:
             while True:
                 try:
                     fd = self.take_one(source)
@@ -117,6 +119,17 @@ class Intake:
                 if fd is None:
                     break
                 yield fd
+
+    def let_go(self) -> None:
+        """Close the listeners: an address that is configured no more ends with its last owner.
+
+        Their numbers stay taken, for the events of this turn may still name them.
+        """
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        for descriptor in self._listeners:
+            os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
+        self._has_listeners = False
 
     def note_refused(self, host: str) -> None:
         """A client outside listen.allowed_clients was cut off; one line a second says so."""

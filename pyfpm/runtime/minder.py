@@ -48,8 +48,6 @@ class Minder(threading.Thread):
         self._wake = threading.Event()
         self.asleep = False
         self.started = False
-        self.in_hand = False
-        """It has taken a connection out of `parked` and not placed it yet."""
 
     def start_once(self) -> None:
         """Start the thread with the first parked connection."""
@@ -109,13 +107,14 @@ class Minder(threading.Thread):
         """Whether this readable connection needs no more care of ours."""
         if self._parked.get(fd) is not connection:
             return True  # the engine got to it first
-        if self._hand_off.room() <= 0:
-            return False
         # Said before the connection leaves `parked`: a worker that drains looks at both, and must
-        # not end in between.
-        self.in_hand = True
+        # not end in between. And before the channel is looked at: a worker that closes its hand-off
+        # waits until nothing is in hand, and then knows that nothing more is sent.
+        self._hand_off.in_hand = True
         try:
+            if self._hand_off.room() <= 0:
+                return False
             taken = self._parked.pop(fd, None)
             return taken is None or self._hand_off.give(taken)
         finally:
-            self.in_hand = False
+            self._hand_off.in_hand = False

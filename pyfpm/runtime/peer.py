@@ -4,6 +4,8 @@ import os
 import select
 from collections.abc import Sequence
 
+from pyfpm.runtime.time_limit import time_limit
+
 _IOV_MOST = 512
 
 Part = bytes | memoryview
@@ -72,7 +74,9 @@ def read_some(fd: int, size: int, timeout_s: float) -> bytes:
 def _wait(fd: int, what: int, timeout_s: float, failing: str) -> None:
     poller = select.poll()
     poller.register(fd, what)
-    if not poller.poll(timeout_s * 1000 if timeout_s > 0 else None):
+    with time_limit.waiting():
+        events = poller.poll(timeout_s * 1000 if timeout_s > 0 else None)
+    if not events:
         if what == select.POLLIN:
             raise TimeoutError(f"the web server {failing} for {timeout_s:g} s")
         raise PeerGoneError(f"the web server {failing} for {timeout_s:g} s")

@@ -5,15 +5,19 @@ record and END_REQUEST then; the connection is closed, and Apache and (with `fas
 on`) nginx report the truncation to the client. Before the first byte a failure is a clean 500.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from pyfpm.cgi import BodyLength, ResponseHead, format_head, simple_response
 from pyfpm.errors import ResponseError
 from pyfpm.fastcgi import encode_end, encode_response, encode_stdout
 from pyfpm.runtime.peer import Part, PeerGoneError, write_all, write_parts
+from pyfpm.runtime.time_limit import time_limit
 
 _ONE_WRITE_BYTES = 65000  # a head and body up to here leave in one copy and one write
+
+# Answers of our own that must need no more memory than they have.
+_PREPARED = {status: simple_response(status) for status in (500, 503, 504)}
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -82,14 +86,23 @@ class Response:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # breaks the reference cycle through this frame
+            self._head = None  # if RequestTimeout lands in here, no head has another's length
         elif self._head is not None:
             raise ResponseError("start_response was called twice without exc_info")
-        self._head = head = format_head(status, headers, method=self._method)
+        head = format_head(status, headers, method=self._method)
         self._length = BodyLength(head.content_length, bodyless=head.bodyless)
+        self._head = head
         return self.write
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body now, after the head if that has not left yet."""
+        time_limit.is_held = True
+        try:
+            self._write(data)
+        finally:
+            time_limit.release()
+
+    def _write(self, data: bytes) -> None:
         head = self._head
         if head is None:
             raise ResponseError("the body began before start_response was called")
@@ -103,11 +116,11 @@ class Response:
         is_last = head.content_length is not None and not self._length.missing_bytes
         parts: list[Part] = []
         if not self.begun:
-            self.begun = True
             parts += encode_stdout(self._request_id, head.data)
         parts += encode_stdout(self._request_id, data)
         if is_last:
             parts.append(encode_end(self._request_id))
+        self.begun = True
         self._send(parts)
         self.ended = is_last
 
@@ -128,11 +141,15 @@ class Response:
         except PeerGoneError:
             self._broken = self.peer_left = True
             raise
+        except BaseException:  # RequestTimeout while the peer did not read, or no memory
+            self._broken = True
+            raise
 
     def finish(self, body: bytes = b"") -> None:
         """Send the rest of the body and END_REQUEST.
 
-        ResponseError if the body is shorter than its Content-Length; nothing is sent then.
+        ResponseError if the body is shorter than its Content-Length; nothing is sent then. The
+        caller holds `time_limit`.
         """
         head = self._head
         if head is None:
@@ -151,23 +168,24 @@ class Response:
         data = head.data
         if head.content_length is None and not head.bodyless:
             data = b"%bContent-Length: %d\r\n\r\n" % (data[:-2], len(body))
-        self.begun = True
         if len(data) + len(body) < _ONE_WRITE_BYTES:
-            self._send([encode_response(self._request_id, data, body)])
+            parts = [encode_response(self._request_id, data, body)]
         else:
             parts = encode_stdout(self._request_id, data)
             parts += encode_stdout(self._request_id, body)
             parts.append(encode_end(self._request_id))
-            self._send(parts)
+        self.begun = True
+        self._send(parts)
         self.ended = True
 
     def close(self) -> None:
         """The exchange is over; whoever kept `write` cannot write any more."""
         self._broken = True
 
-    def fail(self, status: int, text: str = "") -> None:
+    def fail(self, status: int, text: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
         """Answer with an error page of our own, which is possible only before the first byte."""
-        head, body = simple_response(status, text)
+        prepared = None if text or headers else _PREPARED.get(status)
+        head, body = prepared or simple_response(status, text, headers)
         if self._method == "HEAD":
             body = b""
         self._head = ResponseHead(head, status, bodyless=False, content_length=len(body))

@@ -1,8 +1,9 @@
 """A worker from its fork to its exit."""
 
 import atexit
+import contextlib
+import faulthandler
 import os
-import select
 import signal
 import socket
 import sys
@@ -11,58 +12,69 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from pyfpm.cgi import EnvironBuilder, PathInfo
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.prctl import set_parent_death_signal
 from pyfpm.kernel.title import set_title
 from pyfpm.messages import (
     BootDocument,
     BootFailed,
-    InheritedDescriptor,
     Ready,
+    ReservedSignal,
     Spawn,
     encode_message,
 )
 from pyfpm.runtime.application import Application, load_application
-from pyfpm.runtime.assembly import Assembly
-from pyfpm.runtime.channel import Channel
-from pyfpm.runtime.connection_table import ConnectionTable
+from pyfpm.runtime.construction import construct_engine
 from pyfpm.runtime.engine import Engine
-from pyfpm.runtime.exchange import Exchange
-from pyfpm.runtime.handoff import HandOff
-from pyfpm.runtime.intake import Intake
-from pyfpm.runtime.orders import Orders
-from pyfpm.runtime.pages import make_pages
 from pyfpm.runtime.shared import SharedMemory
-from pyfpm.runtime.wsgi import environ_template
+from pyfpm.runtime.time_limit import time_limit
 from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
 
 EXIT_BOOT_FAILED = 70
+EXIT_NO_DESCRIPTORS = 71
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REPARENT_TRIES = 2000
 # Reserved: TERM is the application's to replace, and the end of the master must reach us anyway.
-_MASTER_DIED = signal.SIGRTMAX - 2
+_MASTER_DIED = ReservedSignal.MASTER_DIED
+_DESCRIPTORS_CLOSED = (
+    b"pyfpm: the application closed descriptors of its worker (os.closerange?): the worker ends\n"
+)
 
 
 def run_worker(
-    document: BootDocument, spawn: Spawn, control: socket.socket, application: Application | None
+    document: BootDocument,
+    spawn: Spawn,
+    control: socket.socket,
+    stacks: int,
+    application: Application | None,
 ) -> NoReturn:
-    """Be a worker; ends the process. stdout and stderr are in place already."""
+    """Be a worker; ends the process. stdout and stderr are in place already.
+
+    `stacks` is the pipe that takes the stacks of all threads.
+    """
     code = EXIT_BOOT_FAILED
+    identity = _identity_of(control.fileno())
     try:
-        code = _Worker(document, spawn, control).run(application)
+        code = _Worker(document, spawn, control, stacks).run(application)
     except BaseException:  # noqa: BLE001 - the worker's boundary: a traceback and an exit code
-        traceback.print_exc()
+        if _identity_of(control.fileno()) == identity:
+            traceback.print_exc()
+        else:
+            os.write(2, _DESCRIPTORS_CLOSED)
+            code = EXIT_NO_DESCRIPTORS
     finally:
         leave(code)
 
 
 class _Worker:
-    def __init__(self, document: BootDocument, spawn: Spawn, control: socket.socket) -> None:
+    def __init__(
+        self, document: BootDocument, spawn: Spawn, control: socket.socket, stacks: int
+    ) -> None:
         self._document = document
         self._spawn = spawn
         self._control = control
+        self._stacks = stacks
         self._started_ns = time.monotonic_ns()
         self._engine: Engine | None = None
         self._drain_reason = ""
@@ -76,6 +88,14 @@ class _Worker:
         for signum in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(signum, self._on_drain_signal)
         signal.signal(_MASTER_DIED, self._on_master_died)
+        signal.signal(ReservedSignal.REQUEST_TIMEOUT, time_limit.on_signal)
+        # Before the application is imported: a boot that hangs can be looked into, too. It looks at
+        # the threads without their lock, so CPython 3.11 may crash where one starts or ends at that
+        # very moment (one dump in 4 to 265 of a process that did nothing else). That is the price
+        # of stacks from a process that is blocked in C.
+        faulthandler.register(
+            ReservedSignal.DUMP_STACKS, file=self._stacks, all_threads=True, chain=False
+        )
         if not _tie_to_master(document.master_pid):
             return 0
         set_title(f"pyfpm: pool {document.pool} worker {self._spawn.slot}")
@@ -88,14 +108,14 @@ class _Worker:
             now_ns=self._started_ns,
             epoch_s=int(time.time()),
         )
+        os.register_at_fork(after_in_child=self._become_child)
         preloaded = application is not None
         try:
             application = application or load_application(document)
         except SpawnError as error:
             self._control.send(encode_message(BootFailed(str(error))))
             return EXIT_BOOT_FAILED
-        engine = self._engine = self._make_engine(application, shared, slot)
-        os.register_at_fork(after_in_child=self._become_child)
+        engine = self._engine = construct_engine(document, self._control, application, shared, slot)
         now_ns = time.monotonic_ns()
         boot_ns = now_ns - self._started_ns
         slot.words[Word.BOOT_NS] = boot_ns
@@ -108,45 +128,21 @@ class _Worker:
         engine.run()
         return 0
 
-    def _make_engine(
-        self, application: Application, shared: SharedMemory, slot: SlotWriter
-    ) -> Engine:
-        document, limits = self._document, self._document.limits
-        epoll = select.epoll()
-        orders = Orders(self._control)
-        channel = Channel(
-            InheritedDescriptor.CHANNEL_SEND,
-            InheritedDescriptor.CHANNEL_RECEIVE,
-            shared.count_idle,
-        )
-        builder = EnvironBuilder(
-            mount=document.mount,
-            path_info=PathInfo(document.path_info),
-            template=environ_template(),
-        )
-        table = ConnectionTable(epoll, slot, limits)
-        pages = make_pages(document, shared.board, shared.notice)
-        return Engine(
-            epoll=epoll,
-            orders=orders,
-            intake=Intake(
-                epoll, document.listeners, channel, lambda line: orders.log("error", line)
-            ),
-            table=table,
-            hand_off=HandOff(channel, table, slot, orders),
-            assembly=Assembly(builder, limits),
-            exchange=Exchange(application, limits, slot, pages),
-            slot=slot,
-            limits=limits,
-            use_minder=document.minder,
-        )
-
     def _become_child(self) -> None:
         """In a child that the application forked: give back what makes us a worker."""
         if self._engine is not None:
             self._engine.close_in_child()
-        for signum in (signal.SIGTERM, signal.SIGQUIT, _MASTER_DIED):
-            if getattr(signal.getsignal(signum), "__self__", None) is self:
+        self._control.close()
+        time_limit.detach()
+        if self._stacks >= 0:  # not in a grandchild, where the number may be the application's
+            faulthandler.unregister(ReservedSignal.DUMP_STACKS)
+            signal.signal(ReservedSignal.DUMP_STACKS, signal.SIG_DFL)
+            with contextlib.suppress(OSError):
+                os.close(self._stacks)
+            self._stacks = -1
+        ours = (signal.SIGTERM, signal.SIGQUIT, _MASTER_DIED, ReservedSignal.REQUEST_TIMEOUT)
+        for signum in ours:
+            if getattr(signal.getsignal(signum), "__self__", None) in (self, time_limit):
                 signal.signal(signum, signal.SIG_DFL)
 
     def _on_drain_signal(self, signum: int, frame: FrameType | None) -> None:
@@ -168,6 +164,15 @@ class _Worker:
         self._drain_reason = reason
         if self._engine is not None:
             self._engine.ask_to_drain(reason)
+
+
+def _identity_of(descriptor: int) -> tuple[int, int] | None:
+    """What the kernel knows an open file by; None for a descriptor that is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def ignore_signal(signum: int, frame: FrameType | None) -> None:

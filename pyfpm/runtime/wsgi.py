@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from pyfpm.errors import ResponseError
-from pyfpm.runtime.application import Application, traceback_text
+from pyfpm.runtime.application import Application
 from pyfpm.runtime.body import BodyError
+from pyfpm.runtime.complaints import complain, report
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
+from pyfpm.runtime.time_limit import RequestTimeout, time_limit
 
 _FILE_CHUNK_BYTES = 4 * 65528  # four full STDOUT records a read
 
@@ -52,33 +54,58 @@ def run_application(
 
     Returns with the response ended, or neither ended nor begun-and-failed: afterwards
     `response.ended` False means that the connection must be closed as it is. Exceptions of the
-    application end here, as a 500 or a broken response, with the traceback in `wsgi.errors`.
+    application end here, as a 500 or 504 or a broken response, with the traceback in
+    `wsgi.errors`. The one that is passed on is MemoryError: there is more to do about it.
     """
     result: Iterable[bytes] | None = None
     try:
-        result = application(environ, response.start)
-        _send(result, response)
+        try:
+            time_limit.is_open = True
+            result = application(environ, response.start)
+            _send(result, response)
+        finally:
+            # RequestTimeout may still land before this is done, and then goes to the clauses below.
+            time_limit.is_open = time_limit.is_held = False
         if response.surplus_bytes:
             too_long = response.surplus_bytes
-            _complain(environ, f"sent {too_long} bytes more than its Content-Length: they were cut")
+            complain(environ, f"sent {too_long} bytes more than its Content-Length: they were cut")
     except BodyError as error:
         # No defect of the application, so one line and no traceback.
-        _complain(environ, f"could not read its body: {error}")
+        complain(environ, f"could not read its body: {error}")
         _fail(response, error.status)
     except PeerGoneError:
         pass  # nobody is left to answer; the access line will show what was sent
-    except BaseException as error:  # noqa: BLE001 - the boundary of application code
+    except BaseException as error:
         if response.abandoned:
             _end_child(error)
-        _report(environ, error)
-        _fail(response, 500)
+        if isinstance(error, MemoryError):
+            raise
+        _answer_failure(environ, response, error)
     finally:
-        close = getattr(result, "close", None)
-        if close is not None:
-            try:
-                close()
-            except BaseException as error:  # noqa: BLE001 - as above; the response may be out
-                _report(environ, error)
+        if hasattr(result, "close"):
+            _close(result, environ)
+
+
+def _answer_failure(environ: dict[str, object], response: Response, error: BaseException) -> None:
+    if isinstance(error, RequestTimeout):
+        report(environ, f"was interrupted: {error}", error)
+        _fail(response, 504)
+    else:
+        report(environ, "raised an exception", error)
+        _fail(response, 500)
+
+
+def _close(result: Any, environ: dict[str, object]) -> None:
+    """Call the result's close(), which is code of the application like any other."""
+    try:
+        try:
+            time_limit.reopen()
+            result.close()
+        finally:
+            time_limit.is_open = False
+    except BaseException as error:  # noqa: BLE001 - as above; the response may be out
+        what = "was interrupted in close()" if isinstance(error, RequestTimeout) else "in close()"
+        report(environ, f"{what}: {error}", error)
 
 
 def _send(result: Iterable[bytes], response: Response) -> None:
@@ -86,6 +113,7 @@ def _send(result: Iterable[bytes], response: Response) -> None:
         body = result[0] if len(result) == 1 else b"".join(result)
         if not isinstance(body, bytes):
             raise ResponseError(f"the body must be bytes, not {type(body).__name__}")
+        time_limit.is_held = True  # the application is done: what is left is ours
         response.finish(body)
         return
     if isinstance(result, FileWrapper):
@@ -97,6 +125,7 @@ def _send(result: Iterable[bytes], response: Response) -> None:
         # wait for the first that is not.
         if chunk:
             response.write(chunk)
+    time_limit.is_held = True
     response.finish()
 
 
@@ -117,19 +146,3 @@ def _fail(response: Response, status: int) -> None:
         return
     with contextlib.suppress(PeerGoneError):
         response.fail(status)
-
-
-def _report(environ: dict[str, object], error: BaseException) -> None:
-    _complain(environ, f"raised an exception\n{traceback_text(error).rstrip()}")
-
-
-def _complain(environ: dict[str, object], what: str) -> None:
-    """What went wrong, with the request line, to the stream that the pool's log collects."""
-    stream: Any = environ.get("wsgi.errors", sys.stderr)
-    path = environ.get("REQUEST_URI") or environ.get("PATH_INFO")
-    request = f"{environ.get('REQUEST_METHOD')} {path}"
-    try:
-        stream.write(f"{request!a} {what}\n")
-        stream.flush()
-    except Exception:  # noqa: BLE001 - a broken stream must not cost the worker
-        os.write(2, b"pyfpm: a complaint about a request could not be logged\n")

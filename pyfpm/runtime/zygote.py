@@ -26,6 +26,7 @@ from pyfpm.messages import (
     InheritedDescriptor,
     Message,
     Ready,
+    ReservedSignal,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -38,7 +39,15 @@ from pyfpm.runtime.application import Application, load_application
 from pyfpm.runtime.preload import find_fork_hazard
 from pyfpm.runtime.worker import EXIT_BOOT_FAILED, ignore_signal, leave, run_worker
 
-_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_IGNORED = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    # Their default is death, and the master may send them before a new worker has its handlers.
+    ReservedSignal.DUMP_STACKS,
+    ReservedSignal.REQUEST_TIMEOUT,
+)
 _PID = struct.Struct("=i")
 
 
@@ -112,8 +121,8 @@ class Zygote:
 
     def _spawn(self, spawn: Spawn, descriptors: list[int], application: Application | None) -> None:
         """Fork twice: the middle process ends at once, so the worker becomes the master's child."""
-        if len(descriptors) != 3:
-            self._tell(SpawnFailed(spawn.serial, f"{len(descriptors)} descriptors instead of 3"))
+        if len(descriptors) != 4:
+            self._tell(SpawnFailed(spawn.serial, f"{len(descriptors)} descriptors instead of 4"))
             return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # or each worker would print what the import left in the buffer
@@ -157,13 +166,13 @@ class Zygote:
     def _be_worker(
         self, spawn: Spawn, descriptors: list[int], application: Application | None
     ) -> NoReturn:
-        control, stdout, stderr = descriptors
+        control, stdout, stderr, stacks = descriptors
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.close(stdout)
         os.close(stderr)
         self._control.close()
-        run_worker(self._document, spawn, socket.socket(fileno=control), application)
+        run_worker(self._document, spawn, socket.socket(fileno=control), stacks, application)
 
     def _tell(self, message: Message) -> None:
         # A master that hung up in between shows itself at the next receive.

@@ -36,6 +36,7 @@ class NoticeCopy:
     max_active: int = 0
     max_children_reached: int = 0
     slow_requests: int = 0
+    terminated_requests: int = 0
     adopted: int = 0
     boot_ns: int = 0
     ended_requests: int = 0

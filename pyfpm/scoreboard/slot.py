@@ -27,7 +27,12 @@ _NS = 1_000_000_000
 
 
 class Word(IntEnum):
-    """Index of each 64-bit word of a slot."""
+    """Index of each 64-bit word of a slot.
+
+    `extend_timeout` writes EXTENDED_UNTIL_NS, the time until which the request may run, and then
+    EXTENDED_REQUEST_NS, the REQUEST_STARTED_NS of the request that it is for. Both count only while
+    the two are the same, so that the next request need not wipe them.
+    """
 
     SEQUENCE = 0
     PID = 1
@@ -48,6 +53,8 @@ class Word(IntEnum):
     CONNECTIONS = 16
     PROTOCOL_ERRORS = 17
     BOOT_NS = 18
+    EXTENDED_REQUEST_NS = 19
+    EXTENDED_UNTIL_NS = 20
 
 
 # The same as plain integers: an IntEnum member as an index costs a call on the hot path.
@@ -87,6 +94,8 @@ class SlotCopy:
     connections: int
     protocol_errors: int
     boot_s: float
+    extended_request_s: float
+    extended_until_s: float
     method: str
     uri: str
     script: str
@@ -120,6 +129,8 @@ def read_slot(slot: memoryview) -> SlotCopy:
         connections=words[Word.CONNECTIONS],
         protocol_errors=words[Word.PROTOCOL_ERRORS],
         boot_s=words[Word.BOOT_NS] / _NS,
+        extended_request_s=words[Word.EXTENDED_REQUEST_NS] / _NS,
+        extended_until_s=words[Word.EXTENDED_UNTIL_NS] / _NS,
         method=method,
         uri=uri,
         script=script,

@@ -70,6 +70,7 @@ class Pyfpm:
     copy of the examples and of `files` (name to content), so `listen = %(here)s/hello.sock` and
     `app = torture:app` are all that a pool needs. `main` and `defaults` are more lines for
     `[pyfpm]` and `[pool-defaults]`; `prepare` is called with the folder before the start.
+    `launcher` is a program that executes the words after it, with `pass_fds` open.
 
     At the end the master gets SIGTERM and must leave with 0, and no process, socket or pid file
     may be left.
@@ -86,10 +87,13 @@ class Pyfpm:
         environ: Mapping[str, str] | None = None,
         prepare: Callable[[Path], object] | None = None,
         wait_ready: bool = True,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._pools, self._main, self._defaults = pools, main, defaults
         self._files, self._arguments, self._environ = files or {}, arguments, environ
         self._prepare, self._wait_ready = prepare, wait_ready
+        self._launcher, self._pass_fds = launcher, pass_fds
         self._stack = ExitStack()
         self._family: dict[int, psutil.Process] = {}
         self._killed = False
@@ -148,7 +152,8 @@ class Pyfpm:
 
     def _start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pyfpm", "-c", self.config, "start", *self._arguments],
+            [*self._launcher, *self._words()],
+            pass_fds=self._pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -160,6 +165,10 @@ class Pyfpm:
         self.log = LogReader(self.process.stderr)
         if self._wait_ready:
             self.log.wait_for(READY, timeout_s=30)
+
+    def _words(self) -> list[str]:
+        words = [sys.executable, "-m", "pyfpm", "-c", str(self.config), "start"]
+        return [*words, *self._arguments]
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 40) -> int:
         """Send the signal, wait for the end and return the exit code."""

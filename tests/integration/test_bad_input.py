@@ -177,9 +177,9 @@ def test_second_master_with_a_control_socket_of_its_own_is_refused_too(fpm):
     assert fetch(fpm.address("one.sock"), "/pid").status == 200
 
 
-def test_signal_to_the_master_that_it_does_not_serve_changes_nothing(fpm):
-    """A reload is not built yet: it says so, and the workers stay."""
+def test_signal_without_a_meaning_changes_nothing(fpm):
+    """A terminal that is resized sends one to its whole process group."""
     before = fpm.worker_pids("one")
-    fpm.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "reload: not supported yet" in "\n".join(log_lines(fpm)))
+    fpm.process.send_signal(signal.SIGWINCH)
+    assert fetch(fpm.address("one.sock"), "/pid").status == 200
     assert fpm.worker_pids("one") == before

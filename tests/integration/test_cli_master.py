@@ -56,9 +56,9 @@ def test_status_text_is_php_fpms_page(fpm):
 
 
 def test_status_of_an_unknown_pool_names_the_known_ones(fpm):
-    """A misspelt pool is a failure with the right names."""
+    """A misspelt pool is wrong usage, with the right names."""
     done = fpm.command("status", "shopp")
-    assert done.returncode == 1
+    assert done.returncode == 64
     assert done.stderr.startswith("pyfpm: status: no pool 'shopp'")
     assert "shop" in done.stderr
     assert done.stdout == ""

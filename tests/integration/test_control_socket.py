@@ -1,6 +1,5 @@
 """The control server and client over real Unix sockets."""
 
-import asyncio
 import json
 import os
 import socket
@@ -9,56 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 
 import pytest
+from harness.control import RawClient, running_server, waiting_command
 
-from pyfpm.control import Command, ControlClient, ControlServer, ExitCode
+from pyfpm.control import Command, ControlClient, ExitCode
 from pyfpm.control import server as server_module
-from pyfpm.errors import ControlError, PyfpmError
+from pyfpm.errors import ControlError
 
 NOBODY = 65534
-
-
-@contextmanager
-def running_server(path, commands=None, **options):
-    """A control server in a thread with a loop of its own, until the block ends."""
-    loop = asyncio.new_event_loop()
-    server = ControlServer(str(path), commands=commands or default_commands(), **options)
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
-        try:
-            yield server
-        finally:
-            asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
-        loop.close()
-
-
-def default_commands():
-    async def echo(arguments):
-        return {"echo": arguments}
-
-    async def refuse(arguments):
-        raise ControlError("no such pool", 1)
-
-    async def fail(arguments):
-        raise PyfpmError("disk is full")
-
-    async def break_down(arguments):
-        raise ZeroDivisionError
-
-    return {
-        "echo": Command(echo, changes=False),
-        "change": Command(echo, changes=True),
-        "refuse": Command(refuse, changes=False),
-        "fail": Command(fail, changes=False),
-        "break": Command(break_down, changes=False),
-    }
 
 
 @pytest.fixture
@@ -220,11 +179,12 @@ def test_client_that_sends_nothing_is_closed_at_the_deadline(path):
 def test_client_that_takes_no_reply_is_closed_at_the_deadline(path):
     """A client that asks and never reads costs the server one deadline."""
 
-    async def long_answer(arguments):
+    async def long_answer(arguments, call):
         return {"filler": "x" * 5_000_000}
 
-    commands = {"long": Command(long_answer, changes=False)} | default_commands()
-    with running_server(path, commands, deadline_s=0.2) as server:
+    commands = {"long": Command(long_answer, changes=False)}
+    with running_server(path, commands, deadline_s=0.2) as running:
+        server = running.server
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
             sock.sendall(b'{"version":1,"command":"long","arguments":{}}\n')
@@ -242,47 +202,101 @@ def test_client_that_takes_no_reply_is_closed_at_the_deadline(path):
 
 
 def test_client_beyond_the_limit_is_told_so(path):
-    """The number of clients is bounded; a place that becomes free is given again."""
-    with running_server(path, deadline_s=30), ControlClient(str(path)) as last:
-        held = [ControlClient(str(path)) for _ in range(server_module.MAX_CLIENTS)]
+    """Commands under way are bounded in number; a place that becomes free is given again."""
+    commands, go_on = waiting_command()
+    with running_server(path, commands) as running, ControlClient(str(path)) as last:
+        held = [RawClient(path) for _ in range(server_module.MAX_CLIENTS)]
         for client in held:
-            client.call("echo")
-        with pytest.raises(ControlError, match=r"too many clients|went away"):
+            client.send("wait")
+        for client in held:
+            assert client.read() == {"progress": "begun"}
+        with pytest.raises(ControlError, match="too many clients"):
             last.call("echo")
+        running.call(go_on.set)
         for client in held:
+            assert client.read() == {"ok": True, "result": {}}
             client.close()
-        deadline = time.monotonic() + 5
-        while True:
-            last.close()
-            try:
-                assert last.call("echo") == {"echo": {}}
-                break
-            except ControlError:
-                assert time.monotonic() < deadline
+        last.close()
+        assert last.call("echo") == {"echo": {}}
 
 
-def call_as_nobody(path, *commands):
-    """Call each command on a connection of its own, all held open, as another user."""
+def clients_of(running):
+    return list(running.server._clients.values())
+
+
+def test_flood_of_silent_connections_keeps_nobody_out(path):
+    """Those that only hang give way, oldest first, and the next client is answered at once."""
+    with running_server(path, deadline_s=60) as running, ExitStack() as held:
+        flood = [held.enter_context(RawClient(path)) for _ in range(100)]
+        for _ in range(20):
+            started_s = time.monotonic()
+            with ControlClient(str(path)) as client:
+                assert client.call("change") == {"echo": {}}
+            assert time.monotonic() - started_s < 1
+        assert flood[0].read() is None
+        assert len(clients_of(running)) <= server_module.MAX_CLIENTS
+
+
+def test_client_whose_request_is_on_its_way_is_not_displaced(path):
+    """A hundred that come at once and ask at once are all answered: nobody had time to hang."""
+    with running_server(path, deadline_s=60) as running, ExitStack() as held:
+        # The loop stands still meanwhile, so that it meets all of them in one round.
+        running.call(time.sleep, 0.2)
+        crowd = []
+        for number in range(100):
+            crowd.append(held.enter_context(RawClient(path)))
+            crowd[-1].send("echo", n=number)
+        for number, client in enumerate(crowd):
+            assert client.read() == {"ok": True, "result": {"echo": {"n": number}}}
+
+
+def test_newcomer_never_displaces_a_command_under_way(path):
+    """A reload that waits behind a flood of other clients gets its answer."""
+    commands, go_on = waiting_command()
+    with running_server(path, commands, deadline_s=60) as running, ExitStack() as held:
+        working = held.enter_context(RawClient(path))
+        working.send("wait")
+        assert working.read() == {"progress": "begun"}
+        for _ in range(100):
+            held.enter_context(RawClient(path))
+        with ControlClient(str(path)) as client:
+            client.call("echo")
+        running.call(go_on.set)
+        assert working.read() == {"ok": True, "result": {}}
+
+
+def start_as_nobody(path, *commands, at_once=True):
+    """Call commands as another user, each on a connection of its own that stays open."""
     program = (
-        "import os, sys, json\n"
+        "import os, sys, threading\n"
         "from pyfpm.control import ControlClient\n"
         "from pyfpm.errors import ControlError\n"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        "clients = []\n"
-        "for command in sys.argv[2:]:\n"
+        "def call(command):\n"
         "    client = ControlClient(sys.argv[1]); clients.append(client)\n"
-        "    try: client.call(command); print(0)\n"
-        "    except ControlError as error: print(error.exit_code)\n"
-        "sys.stdout.flush(); sys.stdin.read()\n"
+        "    try: client.call(command); code = 0\n"
+        "    except ControlError as error: code = error.exit_code\n"
+        "    os.write(1, b'%d\\n' % code)\n"
+        "clients = []\n"
+        "for command in sys.argv[3:]:\n"
+        "    if sys.argv[2] == 'at once':\n"
+        "        threading.Thread(target=call, args=[command]).start()\n"
+        "    else: call(command)\n"
+        "sys.stdin.read()\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(path), *commands],
+    order = "at once" if at_once else "in turn"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(path), order, *commands],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    codes = [int(process.stdout.readline()) for _ in commands]
-    return process, codes
+
+
+def call_as_nobody(path, *commands):
+    """Call one command after the other as another user; the process and all exit codes."""
+    process = start_as_nobody(path, *commands, at_once=False)
+    return process, [int(process.stdout.readline()) for _ in commands]
 
 
 @pytest.fixture
@@ -329,12 +343,56 @@ def test_owner_and_group_are_given_before_the_socket_appears(open_path):
 
 @needs_root
 def test_readers_cannot_lock_the_operator_out(open_path):
-    """However many connections another user holds, root still gets in."""
-    with running_server(open_path, mode=0o666, deadline_s=30):
-        process, codes = call_as_nobody(open_path, *["echo"] * server_module.MAX_CLIENTS)
-        assert codes.count(0) == server_module.MAX_READERS
+    """However many commands another user has under way, root still gets in."""
+    commands, go_on = waiting_command()
+    with running_server(open_path, commands, mode=0o666, deadline_s=30) as running:
+        process = start_as_nobody(open_path, *["wait"] * (server_module.MAX_READERS + 2))
+        codes = [int(process.stdout.readline()) for _ in range(2)]
+        assert codes == [ExitCode.FAILED] * 2
+        assert len(clients_of(running)) == server_module.MAX_READERS
         with ControlClient(open_path) as client:
             assert client.call("change") == {"echo": {}}
+        running.call(go_on.set)
+        codes = [int(process.stdout.readline()) for _ in range(server_module.MAX_READERS)]
+        assert codes == [0] * server_module.MAX_READERS
+        process.communicate()
+
+
+def test_newcomers_that_wait_are_bounded_too(path, monkeypatch):
+    """Beyond their number a client is turned away at once, not after its share of patience."""
+    monkeypatch.setattr(server_module, "PATIENCE_S", 60)
+    monkeypatch.setattr(server_module, "MAX_NEWCOMERS", 3)
+    commands, go_on = waiting_command()
+    with running_server(path, commands) as running, ExitStack() as held:
+        crowd = [
+            held.enter_context(RawClient(path))
+            for _ in range(server_module.MAX_CLIENTS + server_module.MAX_NEWCOMERS)
+        ]
+        for client in crowd:
+            client.send("wait")
+        for client in crowd[: server_module.MAX_CLIENTS]:
+            assert client.read() == {"progress": "begun"}
+        with ControlClient(str(path)) as late, pytest.raises(ControlError, match="too many"):
+            late.call("echo")
+        running.call(go_on.set)
+        for client in crowd[: server_module.MAX_CLIENTS]:
+            assert client.read()["ok"]
+            client.close()
+        for client in crowd[server_module.MAX_CLIENTS :]:
+            assert client.read() == {"progress": "begun"}
+
+
+@needs_root
+def test_silent_readers_displace_readers_only(open_path):
+    """Another user's hanging connections cost the operator's idle one nothing."""
+    with (
+        running_server(open_path, mode=0o666, deadline_s=30),
+        ControlClient(open_path) as operator,
+    ):
+        operator.call("echo")
+        process, codes = call_as_nobody(open_path, *["echo"] * 3 * server_module.MAX_CLIENTS)
+        assert codes == [0] * len(codes)
+        assert operator.call("change") == {"echo": {}}
         process.communicate()
 
 

@@ -1,10 +1,16 @@
 """Listen queues as the kernel tells them, on TCP and on Unix sockets."""
 
+import os
 import socket
 
 import pytest
 
-from pyfpm.kernel.sock_diag import ListenQueue, _parse_unix, read_listen_queue
+from pyfpm.kernel.sock_diag import (
+    ListenQueue,
+    _parse_unix,
+    read_file_inode,
+    read_listen_queue,
+)
 
 
 @pytest.fixture(params=["unix", "abstract", "tcp4", "tcp6"])
@@ -60,8 +66,6 @@ def test_two_listeners_are_not_mixed_up(tmp_path):
 
 def test_no_descriptor_is_left_behind(tmp_path):
     """The master asks several times a second."""
-    import os
-
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
@@ -75,11 +79,28 @@ def test_error_of_the_kernel_is_an_oserror():
     """An inode that is gone, a kernel without the module: status then shows nothing."""
     answer = b"\x24\0\0\0" + b"\x02\0" + bytes(10) + (-2).to_bytes(4, "little", signed=True)
     with pytest.raises(OSError, match="No such file"):
-        _parse_unix(answer + bytes(16))
+        _parse_unix(answer + bytes(16), 4)
 
 
 def test_answer_without_a_queue_length_is_an_oserror_and_no_endless_loop():
     """Attributes of length zero must not stop the reader from getting on."""
     header = (60).to_bytes(4, "little") + b"\x14\0" + bytes(10) + bytes(16)
-    with pytest.raises(OSError, match="no queue length"):
-        _parse_unix(header + bytes(28))
+    with pytest.raises(OSError, match="no attribute 4"):
+        _parse_unix(header + bytes(28), 4)
+
+
+def test_inode_of_a_bound_socket_is_its_files_under_any_name(tmp_path):
+    """A socket file that was renamed, linked or replaced is still told from another one."""
+    with socket.socket(socket.AF_UNIX) as mine, socket.socket(socket.AF_UNIX) as other:
+        mine.bind(str(tmp_path / "first"))
+        os.link(tmp_path / "first", tmp_path / "second")
+        os.unlink(tmp_path / "first")
+        other.bind(str(tmp_path / "first"))
+        assert read_file_inode(mine) == os.lstat(tmp_path / "second").st_ino & 0xFFFFFFFF
+        assert read_file_inode(other) == os.lstat(tmp_path / "first").st_ino & 0xFFFFFFFF
+
+
+def test_socket_without_a_file_has_no_inode():
+    """An unbound socket is an error, not the number of something else."""
+    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="no attribute"):
+        read_file_inode(sock)

@@ -237,7 +237,7 @@ def boot_document(folder, module, master_pid):
         slots=1,
         max_children=1,
         listeners=(),
-        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0),
         mount="",
         path_info="auto",
         status_path="",

@@ -12,6 +12,7 @@ from pyfpm.messages import (
     MAX_MESSAGE_BYTES,
     Drain,
     LogLine,
+    Parked,
     Poke,
     Saturated,
     Spawn,
@@ -109,7 +110,7 @@ def test_process_that_reads_nothing_does_not_block_the_master():
 
     async def act(link, other):
         sent = 0
-        while link.send(Drain(hand_off=True)):
+        while link.send(Drain(Parked.HAND_OFF)):
             sent += 1
             assert sent < 100_000
 

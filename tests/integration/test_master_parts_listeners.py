@@ -144,7 +144,7 @@ def test_folder_that_exists_is_left_as_it_is(make, tmp_path):
 
 def test_missing_parent_of_the_folder_is_an_error_with_the_address(make, tmp_path):
     """A typing error in the path does not grow a tree."""
-    with pytest.raises(SpawnError, match=rf"bind {tmp_path}/a/b/s: No such file"):
+    with pytest.raises(SpawnError, match=rf"bind {tmp_path}/a/b/s: no such file"):
         open_listeners(make("listen = {0}/a/b/s"), OURSELVES)
     assert os.listdir(tmp_path) == []
 
@@ -253,7 +253,7 @@ def test_taken_port_is_an_error_with_the_address(make):
     """Another service listens there."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SpawnError, match=rf"bind 127\.0\.0\.1:{port}: Address already in use"):
+        with pytest.raises(SpawnError, match=rf"bind 127\.0\.0\.1:{port}: address already in use"):
             open_listeners(make(f"listen = 127.0.0.1:{port}"), OURSELVES)
 
 

@@ -398,6 +398,9 @@ def test_worker_out_of_descriptors_leaves_clients_to_the_other_until_it_has_some
         with contextlib.ExitStack() as stack:
             connections = keep_connections_to_both(fpm, stack)
             connections[other].close()
+            # Else the other one may see that and a new client at once, and offer it to an idle one
+            # that cannot take it: a limit below the numbers in use leaves no reserve.
+            wait_until(lambda: fpm.pool_status("shop")["parked connections"] == 1)
             kept = connections[starved]
             assert worker_of(kept, "/starve", keep=True) == starved
             for _ in range(5):

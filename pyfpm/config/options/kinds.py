@@ -14,8 +14,8 @@ from typing import Any
 
 from pyfpm.cgi import PathInfo
 from pyfpm.config.addresses import (
-    Address,
     IpNetwork,
+    ListenAddress,
     UnixAddress,
     format_address,
     format_network,
@@ -31,7 +31,11 @@ from pyfpm.config.values import (
     LogFormat,
     LogLevel,
     Preload,
+    format_percent,
+    format_share,
     parse_app_path,
+    parse_percent,
+    parse_share,
 )
 from pyfpm.policy import ProcessManager
 from pyfpm.units import (
@@ -45,6 +49,8 @@ from pyfpm.units import (
     parse_time,
 )
 
+# In containers people write the paths; one word for it is enough for everybody who asks.
+_STDERR_PATHS = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"}
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 # The characters that PHP-FPM allows in status and ping paths; what they answer is matched exactly,
 # before any decoding.
@@ -122,12 +128,6 @@ def _some_bytes(text: str) -> int:
     return size
 
 
-def _only_no(text: str) -> bool:
-    if parse_boolean(text):
-        raise ValueError("yes is not supported yet; write no, and let a service manager keep it")
-    return False
-
-
 def _only_one(text: str) -> int:
     if text != "1":
         raise ValueError("anything but 1 is not supported yet; write 1 and raise pm.max_children")
@@ -139,6 +139,8 @@ def _below(path: str, entry: Entry) -> str:
 
 
 def _error_log(text: str) -> str:
+    if text in _STDERR_PATHS:
+        return "stderr"
     return text.lower() if text.lower() in {"stderr", "syslog"} else _not_empty(text)
 
 
@@ -150,7 +152,7 @@ def _place_app(app: AppPath, entry: Entry) -> AppPath:
     return replace(app, origin=entry.origin)
 
 
-def _addresses(text: str) -> tuple[Address, ...]:
+def _addresses(text: str) -> tuple[ListenAddress, ...]:
     found = tuple(parse_address(word) for word in _words(text))
     if not found:
         raise ValueError("the value is empty; write /path, unix:/path, host:port or a port")
@@ -160,14 +162,16 @@ def _addresses(text: str) -> tuple[Address, ...]:
     return found
 
 
-def _place_addresses(addresses: tuple[Address, ...], entry: Entry) -> tuple[Address, ...]:
+def _place_addresses(
+    addresses: tuple[ListenAddress, ...], entry: Entry
+) -> tuple[ListenAddress, ...]:
     return tuple(
         UnixAddress(_below(address.path, entry)) if isinstance(address, UnixAddress) else address
         for address in addresses
     )
 
 
-def _format_addresses(addresses: tuple[Address, ...]) -> str:
+def _format_addresses(addresses: tuple[ListenAddress, ...]) -> str:
     return " ".join(format_address(address) for address in addresses)
 
 
@@ -208,9 +212,10 @@ def _mount(text: str) -> str:
 
 
 TEXT = Kind("text", "text", _not_empty)
+PERCENT = Kind("percent", "per cent from 0% to 100%", parse_percent, format_percent)
+SHARE = Kind("share", "per cent or number", parse_share, format_share)
 WORDS = Kind("words", "list of names", _words, ", ".join, several_lines=True)
 BOOLEAN = Kind("boolean", "yes or no", parse_boolean, format_boolean)
-ONLY_NO = Kind("only_no", "no", _only_no, format_boolean)
 TIME = Kind("time", "time", parse_time, format_time)
 DURATION = Kind("duration", "time above 0", _duration, format_time)
 SIZE = Kind("size", "size", parse_size, format_size)
@@ -238,6 +243,7 @@ ENVIRONMENT = Kind(
 )
 NOT_NEGATIVE = _whole("not_negative", 0)
 POSITIVE = _whole("positive", 1)
+TRACE_DEPTH = _whole("trace_depth", 1, 100)  # more faulthandler does not show
 BACKLOG = _whole("backlog", -1, 2**31 - 1)
 LOG_LIMIT = _whole("log_limit", 512, 2**31 - 1)
 ONLY_ONE = Kind("only_one", "1", _only_one)

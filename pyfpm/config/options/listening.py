@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pyfpm.config.addresses import Address, IpNetwork
+from pyfpm.config.addresses import IpNetwork, ListenAddress
 from pyfpm.config.options import kinds
 from pyfpm.config.options.option import Reload, option, planned
 
@@ -15,11 +15,12 @@ class ListeningOptions:
     __slots__ = ()
     TITLE: ClassVar[str] = "Listening"
 
-    listen: tuple[Address, ...] = option(
+    listen: tuple[ListenAddress, ...] = option(
         "listen",
         kinds.ADDRESSES,
         "One or several addresses, separated by blanks or commas: `/path`, `unix:/path`,"
-        " `host:port`, `[::1]:port`, or a `port` on every address of the machine.",
+        " `host:port`, `[::1]:port`, a `port` on every address of the machine, or `systemd:NAME`"
+        " for the sockets that systemd passes under that name.",
         required=True,
         reload=Reload.LISTENER,
     )

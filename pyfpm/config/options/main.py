@@ -81,8 +81,9 @@ class MainOptions:
     )
     daemonize: bool = option(
         "daemonize",
-        kinds.ONLY_NO,
-        "Whether the master goes to the background.",
+        kinds.BOOLEAN,
+        "Whether the master goes to the background, as with `start -D`. It needs an `error_log`"
+        " other than `stderr`.",
         default="no",
         reload=Reload.RESTART,
     )
@@ -101,12 +102,20 @@ class MainOptions:
         reload=Reload.MASTER,
     )
     process_priority: None = planned("process.priority", "Nice value of the master.")
-    emergency_restart_threshold: None = planned(
+    emergency_restart_threshold: int = option(
         "emergency_restart_threshold",
-        "How many workers must crash within the interval for their pool to get a new zygote.",
+        kinds.NOT_NEGATIVE,
+        "How many workers of a pool must die of SIGSEGV, SIGBUS, SIGABRT or SIGILL within the"
+        " interval for the pool to get a new zygote and new workers. 0 is never.",
+        default="0",
+        reload=Reload.MASTER,
     )
-    emergency_restart_interval: None = planned(
-        "emergency_restart_interval", "The interval that the threshold counts in."
+    emergency_restart_interval: float = option(
+        "emergency_restart_interval",
+        kinds.TIME,
+        "The interval that the threshold counts in; 0 switches emergency restarts off.",
+        default="0",
+        reload=Reload.MASTER,
     )
     rlimit_files: int | None = option(
         "rlimit_files",

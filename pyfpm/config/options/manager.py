@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pyfpm.config.options import kinds
 from pyfpm.config.options.option import Reload, option, planned
+from pyfpm.config.values import Share
 from pyfpm.policy import ProcessManager
 
 
@@ -67,18 +68,41 @@ class ManagerOptions:
         default="10s",
         reload=Reload.MASTER,
     )
-    pm_max_requests: None = planned(
-        "pm.max_requests", "After how many requests a worker is replaced."
+    pm_max_requests: int = option(
+        "pm.max_requests",
+        kinds.NOT_NEGATIVE,
+        "After how many requests a worker is replaced; 0 is never. It goes on serving until its"
+        " replacement is ready.",
+        default="0",
     )
-    pm_max_requests_jitter: None = planned(
-        "pm.max_requests_jitter", "By how much that number varies from worker to worker."
+    pm_max_requests_jitter: float = option(
+        "pm.max_requests_jitter",
+        kinds.PERCENT,
+        "By how much less than `pm.max_requests` and `pm.max_lifetime` it may be, at random, so"
+        " that workers started together are not replaced together.",
+        default="10%",
     )
-    pm_max_lifetime: None = planned("pm.max_lifetime", "At which age a worker is replaced.")
-    pm_max_memory: None = planned(
-        "pm.max_memory", "At how much resident memory a worker is replaced after its request."
+    pm_max_lifetime: float = option(
+        "pm.max_lifetime",
+        kinds.TIME,
+        "At which age a worker is replaced; 0 is never.",
+        default="0",
+        reload=Reload.MASTER,
     )
-    pm_max_memory_hard: None = planned(
-        "pm.max_memory_hard", "At how much resident memory a worker is killed."
+    pm_max_memory: int = option(
+        "pm.max_memory",
+        kinds.SIZE,
+        "With more resident memory than this after a request a worker is replaced; 0 is never."
+        " Pages that it shares with others count in full.",
+        default="0",
+    )
+    pm_max_memory_hard: int = option(
+        "pm.max_memory_hard",
+        kinds.SIZE,
+        "With more resident memory than this a worker is killed, in the middle of a request too;"
+        " 0 is never. Looked at twice a second.",
+        default="0",
+        reload=Reload.MASTER,
     )
     pm_threads: int = option(
         "pm.threads",
@@ -95,10 +119,23 @@ class ManagerOptions:
         "How many connections a worker holds open; beyond that it accepts no more.",
         default="1000",
     )
-    pm_reload_surge: None = planned(
-        "pm.reload_surge", "How many workers more than usual a reload may have."
+    pm_reload_surge: Share = option(
+        "pm.reload_surge",
+        kinds.SHARE,
+        "How many workers more than `pm.max_children` there may be while some are replaced, as a"
+        " part of `pm.max_children` or a number; at least 1. Workers that drain count.",
+        default="25%",
+        reload=Reload.MASTER,
     )
-    pm_drain_timeout: None = planned("pm.drain_timeout", "How long a worker may take to drain.")
+    pm_drain_timeout: float = option(
+        "pm.drain_timeout",
+        kinds.TIME,
+        "How long a worker that is being replaced or no longer needed may take to finish its"
+        " requests, before it is told to end with SIGTERM, and killed a second later. 0 sets no"
+        " bound.",
+        default="0",
+        reload=Reload.MASTER,
+    )
     pm_minder: bool = option(
         "pm.minder",
         kinds.BOOLEAN,

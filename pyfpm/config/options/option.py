@@ -12,7 +12,11 @@ _METADATA_KEY = "option"
 
 
 class Reload(Enum):
-    """What a changed value asks of a reload (the smallest step that makes it effective)."""
+    """What a changed value asks of a reload (the smallest step that makes it effective).
+
+    A reload gives a pool a new generation whatever has changed, since changed code cannot be seen;
+    RESTART alone makes a difference to it.
+    """
 
     MASTER = "the master applies it to itself, no worker is replaced"
     GENERATION = "the pool gets a new generation of workers"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pyfpm.config.options import kinds
-from pyfpm.config.options.option import option, planned
+from pyfpm.config.options.option import Reload, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,27 +14,63 @@ class RequestOptions:
     __slots__ = ()
     TITLE: ClassVar[str] = "Requests"
 
-    request_terminate_timeout: None = planned(
-        "request_terminate_timeout", "After how long a request is interrupted."
+    request_terminate_timeout: float = option(
+        "request_terminate_timeout",
+        kinds.TIME,
+        "After how long `pyfpm.RequestTimeout` is raised in a request, which then is answered with"
+        " 504 unless its response has begun. 0 is never.",
+        default="0",
     )
-    request_terminate_grace: None = planned(
-        "request_terminate_grace", "How long an interrupted request may take to end."
+    request_terminate_grace: float = option(
+        "request_terminate_grace",
+        kinds.DURATION,
+        "How long the request may then take to end before its worker is killed.",
+        default="1s",
+        reload=Reload.MASTER,
     )
-    recycle_after_timeout: None = planned(
-        "recycle_after_timeout", "Whether a worker is replaced after a request timed out."
+    recycle_after_timeout: bool = option(
+        "recycle_after_timeout",
+        kinds.BOOLEAN,
+        "Whether a worker is replaced after `pyfpm.RequestTimeout` was raised in it: an exception"
+        " at any point may have left a lock held.",
+        default="yes",
     )
-    request_slowlog_timeout: None = planned(
-        "request_slowlog_timeout", "After how long a request is written to the slow log."
+    request_slowlog_timeout: float = option(
+        "request_slowlog_timeout",
+        kinds.TIME,
+        "After how long a request that still runs is written to the slow log, with the stacks of"
+        " all threads of its worker. 0 is never.",
+        default="0",
+        reload=Reload.MASTER,
     )
-    slowlog: None = planned("slowlog", "The slow log.")
-    request_slowlog_trace_depth: None = planned(
-        "request_slowlog_trace_depth", "How many calls of each stack the slow log shows."
+    slowlog: str | None = option(
+        "slowlog",
+        kinds.PATH,
+        "File for slow requests; the error log unless set.",
+        reload=Reload.MASTER,
     )
-    worker_hung_timeout: None = planned(
-        "worker_hung_timeout", "After how long a worker that does not move is killed."
+    request_slowlog_trace_depth: int = option(
+        "request_slowlog_trace_depth",
+        kinds.TRACE_DEPTH,
+        "How many calls of each stack the slow log shows, the latest ones.",
+        default="20",
+        reload=Reload.MASTER,
     )
-    request_queue_timeout: None = planned(
-        "request_queue_timeout", "How long a request may have waited and still be served."
+    worker_hung_timeout: float = option(
+        "worker_hung_timeout",
+        kinds.TIME,
+        "After how long a worker that runs no request, and does not react to the master, is killed"
+        " and replaced. 0 is never.",
+        default="30s",
+        reload=Reload.MASTER,
+    )
+    request_queue_timeout: float = option(
+        "request_queue_timeout",
+        kinds.TIME,
+        "A request that has waited for a worker longer than this is answered with 503 and a"
+        " Retry-After header. 0 is never. It needs the parameter REQUEST_START from the web"
+        " server.",
+        default="0",
     )
     request_buffer_size: int = option(
         "request_buffer_size",

@@ -69,12 +69,9 @@ def test_command_not_built_yet_says_so_whatever_its_arguments(name, capsys):
     [
         (["run", "hello:app", "--reload"], "--reload"),
         (["run", "hello:app", "--interface", "asgi"], "--interface asgi"),
-        (["start", "--daemonize"], "--daemonize"),
-        (["start", "-D"], "--daemonize"),
         (["check", "--sandbox", "shop"], "--sandbox"),
         (["status", "--watch"], "--watch"),
         (["status", "--format", "openmetrics"], "--format openmetrics"),
-        (["stop", "shop"], "stopping pool shop alone"),
     ],
 )
 def test_option_not_built_yet_is_refused_and_not_ignored(arguments, named, capsys):
@@ -96,6 +93,7 @@ def test_option_not_built_yet_is_refused_and_not_ignored(arguments, named, capsy
         ["run", "hello:app", "--workers", "0"],
         ["run", "hello:app", "--listen", "unix:/x"],
         ["ping", "nowhere"],
+        ["ping", "systemd:web"],
         ["request", "127.0.0.1:9000", "no-slash"],
         ["request", "127.0.0.1:9000", "/", "-H", "nonsense"],
         ["request", "127.0.0.1:9000", "/", "--param", "nonsense"],

@@ -6,6 +6,7 @@ import pytest
 from pyfpm.cli.apache_conf import render_apache
 from pyfpm.cli.nginx_conf import render_nginx
 from pyfpm.config import load_text
+from pyfpm.errors import PyfpmError
 
 SHIPPED_PARAMS = Path(__file__).parents[3] / "deploy" / "nginx" / "pyfpm_params"
 
@@ -74,3 +75,13 @@ def test_pool_name_that_nginx_would_misread_is_rewritten():
     assert "upstream pyfpm_my_shop_2 {" in render_nginx(
         pool_of(["listen = 9000", "listen.allowed_clients = 127.0.0.1"], "my-shop.2")
     )
+
+
+@pytest.mark.parametrize("render", [render_nginx, render_apache])
+def test_sockets_of_systemd_are_left_to_the_reader(render):
+    """Their address stands in a unit; known addresses of the pool are printed."""
+    with pytest.raises(PyfpmError, match="where a socket unit of systemd says"):
+        render(pool_of(["listen = systemd:web"]))
+    text = render(pool_of(["listen = systemd:web /run/shop.sock"]))
+    assert "unix:/run/shop.sock" in text
+    assert "systemd" not in text

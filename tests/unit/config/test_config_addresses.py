@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.config.addresses import (
+    SystemdAddress,
     TcpAddress,
     UnixAddress,
     format_address,
@@ -26,6 +27,8 @@ from pyfpm.config.addresses import (
         ("localhost:9000", TcpAddress("localhost", 9000)),
         ("9000", TcpAddress("", 9000)),
         ("*:9000", TcpAddress("", 9000)),
+        ("systemd:web", SystemdAddress("web")),
+        ("systemd:pyfpm-web.socket", SystemdAddress("pyfpm-web.socket")),
     ],
 )
 def test_each_form_of_an_address_is_understood(text, address):
@@ -48,7 +51,9 @@ def test_each_form_of_an_address_is_understood(text, address):
         ("::1:9000", "an IPv6 address stands in brackets"),
         ("[::x]:9000", "no IPv6 address in its brackets"),
         ("tcp://127.0.0.1:9000", "is a URL"),
-        ("systemd:web", "not supported yet"),
+        ("systemd:", "write systemd:NAME with the FileDescriptorName"),
+        ("systemd:a:b", "names no socket of systemd"),
+        ("systemd:" + "x" * 256, "names no socket of systemd"),
     ],
 )
 def test_anything_else_is_refused_with_the_right_forms(text, complaint):
@@ -65,6 +70,7 @@ _PATHS = st.text(min_size=1).filter(lambda path: not path.endswith("/"))
 @given(
     st.builds(UnixAddress, _PATHS)
     | st.builds(TcpAddress, st.just("") | _HOSTS, st.integers(min_value=1, max_value=65535))
+    | st.builds(SystemdAddress, st.from_regex(r"[!-+\-./-9;-~]{1,255}", fullmatch=True))
 )
 def test_formatted_address_reads_back(address):
     """parse_address is the inverse of format_address."""

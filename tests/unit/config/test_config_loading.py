@@ -405,12 +405,9 @@ def test_wrong_entry_is_named_with_what_would_be_right(line, problem):
             ],
         ),
         (
-            POOL + "[pyfpm]\ndaemonize = yes\nlog_limit = 5\ncontrol = $pool\nlisten = 9\n",
+            POOL + "[pyfpm]\nrlimit_core = 5\nlog_limit = 5\ncontrol = $pool\nlisten = 9\n",
             [
-                (
-                    "f.conf:5: [pyfpm] daemonize: yes is not supported yet; write no,"
-                    " and let a service manager keep it"
-                ),
+                "f.conf:5: [pyfpm] rlimit_core: not supported yet; remove it",
                 (
                     "f.conf:6: [pyfpm] log_limit: 5 is out of range;"
                     " write a number from 512 to 2147483647"

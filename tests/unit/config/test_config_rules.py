@@ -137,3 +137,45 @@ def test_process_max_covers_the_workers_at_start():
             " raise it, or lower pm.start_servers or pm.max_children"
         )
     ]
+
+
+@pytest.mark.parametrize("log", ["", "error_log = stderr", "error_log = /dev/stderr"])
+@pytest.mark.parametrize("by_command", [True, False])
+def test_daemon_that_would_report_to_a_terminal_is_refused(log, by_command):
+    """Whether the file or the command line sends it to the background."""
+    text = "\n".join(["[pyfpm]", "" if by_command else "daemonize = yes", log, *POOL])
+    with pytest.raises(
+        ConfigError, match=r"^f:\d: \[pyfpm\] error_log: .*; set error_log to a file"
+    ):
+        load_config("f", {}, is_root=False, check_system=False, text=text, daemonize=by_command)
+
+
+@pytest.mark.parametrize("log", ["/var/log/pyfpm.log", "syslog"])
+def test_daemon_that_reports_elsewhere_is_accepted(log):
+    """A file or syslog; and the foreground may use its terminal."""
+    assert load_lines("[pyfpm]", "daemonize = yes", f"error_log = {log}", *POOL).main.daemonize
+    assert load_lines("[pyfpm]", "error_log = stderr", *POOL).main.error_log == "stderr"
+
+
+def test_settings_of_a_socket_of_systemd_have_no_effect():
+    """Owner, mode and backlog stand in the unit; with an address of our own they are for that."""
+    own = ("listen.owner = www-data", "listen.mode = 0600", "listen.backlog = 5")
+    pool = ("[pool:a]", "app = a:b")
+    notices = [str(notice) for notice in load_lines(*pool, "listen = systemd:web", *own).notices]
+    assert [notice.partition("; ")[2] for notice in notices] == [
+        "set SocketUser= in its unit",
+        "set SocketMode= in its unit",
+        "set Backlog= in its unit",
+    ]
+    assert not load_lines(*pool, "listen = systemd:web /run/a.sock", *own).notices
+    clients = "listen.allowed_clients = 10.0.0.0/8"
+    assert not load_lines(*pool, "listen = systemd:web", clients).notices
+
+
+def test_socket_of_systemd_belongs_to_one_pool():
+    """Two pools on one socket would take each other's requests."""
+    (problem,) = problems_of(
+        *("[pool:a]", "app = a:b", "listen = systemd:web"),
+        *("[pool:b]", "app = a:b", "listen = systemd:web"),
+    )
+    assert "systemd:web is the address of pool a too (f:3)" in problem

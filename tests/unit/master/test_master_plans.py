@@ -1,8 +1,12 @@
 """From options to the boot document and the environment of the import."""
 
+from socket import AF_INET, AF_UNIX
+from types import SimpleNamespace
+
 import pytest
 from pool_options import make_options
 
+from pyfpm.config import TcpAddress, UnixAddress
 from pyfpm.master.identity import Identity
 from pyfpm.master.listeners import Listener
 from pyfpm.master.plans import make_boot_document, preload_of, zygote_environment
@@ -11,8 +15,16 @@ from pyfpm.messages.boot import decode_boot_document
 
 NOBODY = Identity(None, None, (), "", "", None, True)
 # A boot document is made of addresses and numbers: the sockets are not looked at.
-UNIX = Listener("/tmp/shop.sock", None, "/tmp/shop.sock", (0, 0))
-TCP = Listener("127.0.0.1:9000", None, None, (0, 0))
+UNIX = Listener(
+    "/tmp/shop.sock",
+    SimpleNamespace(family=AF_UNIX),
+    "/tmp/shop.sock",
+    (0, 0),
+    UnixAddress("/tmp/shop.sock"),
+)
+TCP = Listener(
+    "127.0.0.1:9000", SimpleNamespace(family=AF_INET), None, (0, 0), TcpAddress("127.0.0.1", 9000)
+)
 
 
 def make_document(options, listeners=(), **changes):

@@ -1,5 +1,7 @@
 """The policy's picture: what the master decided counts more than what a slot claims."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pyfpm.master.handles import WorkerHandle, WorkerState
@@ -14,7 +16,7 @@ def board():
 
 
 def worker_in(slot, state):
-    worker = WorkerHandle(serial=slot + 10, slot=slot, spawned_s=5.0)
+    worker = WorkerHandle(slot + 10, slot, 5.0, SimpleNamespace(hands_over=True))
     worker.state = state
     return worker
 
@@ -47,14 +49,29 @@ def test_what_the_master_decided_does_not_depend_on_the_slot(board, state, seen_
     assert view_one(board, state, stage).stage is seen_as
 
 
+def test_worker_that_keeps_its_connections_does_not_hold_up_the_others(board):
+    """It takes nothing of the surge, for it may stay as long as a web server likes."""
+    keeping = worker_in(1, WorkerState.DRAINING)
+    keeping.generation = SimpleNamespace(hands_over=False)
+    assert view_of([keeping], board, waiting=False, room=1).workers == ()
+
+
 def test_times_and_key_are_passed_on(board):
     """The policy retires whoever has been quiet for longest."""
+    slot = SlotWriter(board.slot(2))
+    slot.words[Word.STARTED_NS], slot.words[Word.BOOT_NS] = 5_000_000_000, 1_000_000_000
     seen = view_one(board, WorkerState.SERVING, Stage.IDLE)
-    assert (seen.key, seen.quiet_since_s, seen.started_s) == (2, 7.0, 5.0)
+    assert (seen.key, seen.quiet_since_s, seen.started_s) == (2, 6.0, 5.0)
+    slot.begin_request(6_500_000_000, b"", 0)
+    slot.end_request(250_000_000, failed=False)
+    seen = view_one(board, WorkerState.SERVING, Stage.IDLE)
+    assert seen.quiet_since_s == 6.75
 
 
 def test_hostile_times_do_not_raise(board):
     """A slot may hold any number."""
-    SlotWriter(board.slot(1)).words[Word.STAGE_SINCE_NS] = 2**64 - 1
+    words = SlotWriter(board.slot(1)).words
+    for word in (Word.STAGE_SINCE_NS, Word.STARTED_NS, Word.BOOT_NS):
+        words[word] = 2**64 - 1
     (seen,) = view_of([worker_in(1, WorkerState.SERVING)], board, waiting=True, room=0).workers
     assert seen.quiet_since_s > 1e9

@@ -14,6 +14,7 @@ from pyfpm.messages import (
     BootFailed,
     Drain,
     LogLine,
+    Parked,
     Poke,
     Ready,
     Saturated,
@@ -112,8 +113,8 @@ def test_json_of_the_wrong_shape_raises_protocol_error_only(kind, data):
         packed(kind="Spawn", serial=True, slot=1),
         packed(kind="Spawn", serial=1.0, slot=1),
         packed(kind="Spawn", serial="1", slot=1),
-        packed(kind="Drain", hand_off=1),
-        packed(kind="Drain", hand_off=None),
+        packed(kind="Drain", parked=1),
+        packed(kind="Drain", parked=None),
         packed(kind="BootFailed", text=["a"]),
         packed(kind="Ready", boot_s=True, preloaded=True, reason=""),
         packed(kind="Ready", boot_s="1", preloaded=True, reason=""),
@@ -181,5 +182,5 @@ def test_kinds_are_told_apart_on_the_wire():
     """Two kinds with the same fields do not turn into each other."""
     for message in (Spawn(1, 2), Spawned(1, 2), SpawnFailed(1, "x"), Poke(), Saturated(1)):
         assert type(decode_message(encode_message(message))) is type(message)
-    assert decode_message(encode_message(Drain(hand_off=True))) == Drain(hand_off=True)
+    assert decode_message(encode_message(Drain(Parked.HAND_OFF))) == Drain(Parked.HAND_OFF)
     assert decode_message(encode_message(LogLine("error", "m"))) == LogLine("error", "m")

@@ -39,6 +39,7 @@ parked connections:   8
 generation:           3
 reloads:              2
 requests 5xx:         5
+terminated requests:  6
 handed off connections: 38
 boot duration:        0.214
 state:                running
@@ -192,6 +193,7 @@ def test_json_own_names_follow():
         "generation": 3,
         "reloads": 2,
         "requests 5xx": 5,
+        "terminated requests": 6,
         "handed off connections": 38,
         "boot duration": 0.214,
         "state": "running",

@@ -4,28 +4,13 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pool_limits import limits_of
 from pool_simulation import Pool
 
-from pyfpm.policy import Limits, Memory, ProcessManager, Retire, Spawn, note_boot_failed
+from pyfpm.policy import Memory, ProcessManager, Retire, Spawn, note_boot_failed
 from pyfpm.scoreboard import Stage
 
 SETTINGS = settings(max_examples=60, deadline=None)
-
-
-@st.composite
-def limits_of(draw, *managers):
-    max_children = draw(st.integers(1, 40))
-    min_spare = draw(st.integers(1, max_children))
-    max_spare = draw(st.integers(min_spare, max_children))
-    return Limits(
-        pm=draw(st.sampled_from(managers or tuple(ProcessManager))),
-        max_children=max_children,
-        min_spare_servers=min_spare,
-        max_spare_servers=max_spare,
-        start_servers=draw(st.integers(min_spare, max_spare)),
-        max_spawn_rate=draw(st.integers(1, 40)),
-        process_idle_timeout_s=draw(st.sampled_from([1.0, 2.5, 10.0])),
-    )
 
 
 event = st.one_of(

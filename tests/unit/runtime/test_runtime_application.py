@@ -27,7 +27,7 @@ def document_of(folder, module, attribute="application"):
         slots=1,
         max_children=1,
         listeners=(),
-        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0),
         mount="",
         path_info="auto",
         status_path="",
@@ -144,6 +144,7 @@ def test_syntax_error_shows_file_and_line(load):
     assert "broken_syntax.py" in text
     assert "line 1" in text
     assert "SyntaxError" in text
+    assert "importlib" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""The generations of a pool: the current one, perhaps one on trial, and older ones that drain."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pyfpm.config import LogFormat, PoolOptions
+from pyfpm.logs import Log, SlowLog
+from pyfpm.master.boots import PoolBoots
+from pyfpm.master.generation import Generation
+from pyfpm.master.handles import WorkerHandle
+from pyfpm.master.identity import Identity
+from pyfpm.master.listeners import Listener
+from pyfpm.master.processes import Processes
+from pyfpm.master.setting import Setting
+from pyfpm.master.shared import HandOffChannel
+from pyfpm.master.view import limits_of
+from pyfpm.master.zygotes import ZygoteKeeper
+
+if TYPE_CHECKING:
+    from pyfpm.master.pool import Pool
+
+
+class Generations:
+    """Makes generations, and keeps each until its last process has ended."""
+
+    def __init__(
+        self,
+        pool: "Pool",
+        setting: Setting,
+        options: PoolOptions,
+        identity: Identity,
+        listeners: Sequence[Listener],
+        *,
+        number: int = 1,
+        channel: HandOffChannel | None = None,
+    ) -> None:
+        """Begin with the first one; PyfpmError if its slow log cannot be opened."""
+        self._pool = pool
+        self._setting = setting
+        self._older: list[Generation] = []
+        self.trial: Generation | None = None
+        channel = channel or HandOffChannel()
+        self.current = self._make(number, options, identity, listeners, channel)
+
+    def __iter__(self) -> Iterator[Generation]:
+        """Every one that may have processes, the current one first."""
+        yield self.current
+        if self.trial is not None:
+            yield self.trial
+        yield from self._older
+
+    def succeed(
+        self, options: PoolOptions, identity: Identity, listeners: Sequence[Listener]
+    ) -> Generation:
+        """The next one, which has started nothing yet; PyfpmError as at the beginning.
+
+        It shares the hand-off channel with the current one where it may.
+        """
+        number = max(generation.number for generation in self) + 1
+        new = self._make(number, options, identity, listeners, self.current.channel)
+        if not new.may_share_channel(self.current):
+            new.slow_log.close()
+            new = self._make(number, options, identity, listeners, HandOffChannel())
+        return new
+
+    def become(self, generation: Generation) -> None:
+        """Make `generation` the current one."""
+        self._older = [old for old in self if old not in (generation, self.trial)]
+        self.trial = None
+        self.current = generation
+
+    def leave(self, generation: Generation) -> None:
+        """Let go of one that is not to be, once its last process has ended."""
+        if self.trial is generation:
+            self.trial = None
+        if generation not in self._older:
+            self._older.append(generation)
+
+    def add_older(
+        self,
+        number: int,
+        options: PoolOptions,
+        identity: Identity,
+        listeners: Sequence[Listener],
+        channel: HandOffChannel,
+    ) -> Generation:
+        """One that the master before an exec had beside the current one."""
+        older = self._make(number, options, identity, listeners, channel)
+        self._older.append(older)
+        return older
+
+    def forget_ended(self, workers: Iterable[WorkerHandle]) -> None:
+        """Let go of older ones that have no process any more."""
+        used = {id(worker.generation) for worker in workers}
+        for old in self._older[:]:
+            if id(old) not in used and old.zygotes.zygote is None and old.zygotes.stopped:
+                self._older.remove(old)
+                old.slow_log.close()
+                if not any(other.channel is old.channel for other in self):
+                    old.channel.close()
+
+    def close(self) -> None:
+        """Close what the master holds for all of them; their processes have ended."""
+        for generation in self:
+            generation.slow_log.close()
+            generation.channel.close()
+            for listener in generation.listeners:
+                listener.close()
+
+    def _make(
+        self,
+        number: int,
+        options: PoolOptions,
+        identity: Identity,
+        listeners: Sequence[Listener],
+        channel: HandOffChannel,
+    ) -> Generation:
+        pool, setting = self._pool, self._setting
+        json = setting.main.log_format is LogFormat.JSON
+        slow_log = SlowLog(options.slowlog, options.name, json=json)
+        processes = Processes(options, identity, listeners, channel, pool.memory, setting)
+        generation = Generation(
+            number,
+            options,
+            identity,
+            listeners,
+            channel,
+            slow_log,
+            processes,
+            limits_of(options),
+            PoolBoots(pool, number),
+        )
+        generation.zygotes = ZygoteKeeper(
+            generation,
+            setting.reaper,
+            Log(options.name),
+            emit=lambda stream, line: pool.print_of_zygote(generation, stream, line),
+            on_claim=pool.workers.claim,
+            on_spawn_failed=pool.workers.failed_to_fork,
+            on_ended=lambda zygote: pool.zygote_ended(generation, zygote),
+            look=pool.look,
+        )
+        return generation

@@ -1,0 +1,255 @@
+"""All pools of the master: which run, which are stopped, and how they come and go."""
+
+import asyncio
+from collections.abc import Sequence
+
+from pyfpm.config import Config, PoolOptions, restore_pool
+from pyfpm.control import ExitCode
+from pyfpm.errors import ConfigError, ControlError, Problem, PyfpmError, SpawnError
+from pyfpm.master.acts import trace_worker
+from pyfpm.master.health import PoolState, summary_of
+from pyfpm.master.identity import resolve_identity
+from pyfpm.master.listeners import Listener, apply_settings, open_listeners
+from pyfpm.master.pool import Pool
+from pyfpm.master.report import draining_lines, status_of, stopped_status
+from pyfpm.master.revival import revive_pool
+from pyfpm.master.setting import Setting
+from pyfpm.master.state import SavedMaster
+from pyfpm.master.succession import Progress, Replaced, reload_pool, renew_pool, restart_pool
+from pyfpm.observe import PoolStatus
+from pyfpm.policy import ProcessManager
+
+
+class Pools:
+    """The pools of one configuration; `running` by name, and the options of those `stopped`."""
+
+    def __init__(self, config: Config, setting: Setting) -> None:
+        self.config = config
+        self.running: dict[str, Pool] = {}
+        self.stopped: dict[str, PoolOptions] = {}
+        self._setting = setting
+
+    # -- the whole service ------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the listeners of all pools, or of none; ConfigError with every failure."""
+        problems: list[Problem] = []
+        for name, options in self.config.pools.items():
+            if not options.autostart:
+                self.stopped[name] = options
+                continue
+            try:
+                self.running[name] = self._make(options)
+            except SpawnError as error:
+                problems.append(self._problem(f"pool:{name}", "listen", str(error)))
+            except PyfpmError as error:
+                problems.append(self._problem(f"pool:{name}", "slowlog", str(error)))
+        if problems:
+            for pool in self.running.values():
+                for listener in pool.generation.listeners:
+                    listener.close()
+            raise ConfigError(problems)
+
+    def start_all(self) -> None:
+        """Start what was opened, by priority."""
+        for pool in sorted(self.running.values(), key=lambda pool: pool.options.priority):
+            pool.start()
+
+    def revive(self, saved: SavedMaster) -> None:
+        """Have the pools that the master before an exec left; `start_all` sets them going."""
+        self.stopped = {name: restore_pool(name, texts) for name, texts in saved.stopped.items()}
+        for one in saved.pools:
+            self.running[one.name] = revive_pool(one, self._setting)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether no generation of any pool takes over from another, and no pool is ending."""
+        return not any(p.changing.locked() or p.health.is_ending for p in self.running.values())
+
+    async def rest(self) -> None:
+        """Wait until no generation takes over any more."""
+        for pool in list(self.running.values()):
+            async with pool.changing:
+                pass
+
+    async def stop_all(self) -> None:
+        """End every pool, and wait for it."""
+        order = sorted(self.running.values(), key=lambda pool: -pool.options.priority)
+        timeout_s = self._setting.main.process_control_timeout
+        await asyncio.gather(*(pool.stop(timeout_s=timeout_s) for pool in order))
+
+    def close(self) -> None:
+        """Close what a failure left open."""
+        for pool in self.running.values():
+            if pool.health.state is not PoolState.STOPPED:
+                pool.close()
+
+    # -- single pools -----------------------------------------------------------------------
+
+    def find(self, name: str) -> Pool:
+        """A running pool; ControlError if there is none of this name."""
+        if name in self.stopped:
+            raise ControlError(f"pool {name} is stopped: start it with `pyfpm start-pool {name}`")
+        if name not in self.running:
+            known = ", ".join([*self.running, *self.stopped])
+            raise ControlError(f"no pool {name!r}; there are: {known}", ExitCode.USAGE)
+        return self.running[name]
+
+    async def reload(
+        self, options: PoolOptions, progress: Progress, spare: Sequence[Listener] = ()
+    ) -> Replaced:
+        """Give a running pool a new generation with `options`; PyfpmError if it cannot have one."""
+        identity = resolve_identity(options, is_root=self._setting.is_root)
+        return await reload_pool(self.find(options.name), options, identity, progress, spare)
+
+    async def renew(self, name: str) -> None:
+        """Give a pool a new zygote and new workers, with the options that it has."""
+        await renew_pool(self.find(name))
+
+    async def restart(self, name: str, progress: Progress) -> Replaced:
+        """Replace the workers of a pool; SpawnError where that fails."""
+        pool = self.find(name)
+        if not pool.has_serving and pool.health.state is PoolState.DEGRADED:
+            raise ControlError(f"pool {name} has no workers to replace: {pool.health.reason}")
+        return await restart_pool(pool, progress)
+
+    async def add(
+        self, options: PoolOptions, progress: Progress, spare: Sequence[Listener] = ()
+    ) -> None:
+        """Start a pool and wait until it serves; SpawnError if it does not, but it tries on.
+
+        It takes over those `spare` listeners of pools on their way out that have its addresses.
+        """
+        pool = self.running[options.name] = self._make(options, spare)
+        self.stopped.pop(options.name, None)
+        progress(f"pool {options.name}: starting")
+        pool.start()
+        await pool.until(lambda: pool.health.settled or not options.workers_at_start)
+        if pool.health.state is PoolState.DEGRADED:
+            raise SpawnError(pool.health.failure)
+
+    def note_failure(self, name: str, text: str) -> None:
+        """Have status say why the last reload of a pool failed; empty if it did not."""
+        if name in self.running:
+            self.running[name].reload_failure = summary_of(text)
+
+    def what_serves(self, name: str) -> str:
+        """What became of a pool whose reload failed."""
+        pool = self.running.get(name)
+        if pool is None or pool.health.is_ending:
+            return "the pool is being stopped"
+        if pool.has_serving or pool.options.pm is ProcessManager.ONDEMAND:
+            return "the old generation serves on"
+        return "the old generation does not boot either: nothing serves"
+
+    def handed_on(self, spare: Sequence[Listener], leaving: Sequence[str]) -> list[Listener]:
+        """Those `spare` listeners that pools which stay have taken over."""
+        stay = [pool for name, pool in self.running.items() if name not in leaving]
+        return [x for x in spare if any(x in pool.generation.listeners for pool in stay)]
+
+    async def start(self, names: Sequence[str], progress: Progress) -> None:
+        """Start stopped pools, and wait until they serve; ControlError if one does not."""
+        if busy := [name for name in names if name in self.running]:
+            raise ControlError(f"pool {busy[0]} is running")
+        failures = []
+        for name in names:
+            try:
+                if name not in self.stopped:  # another command was quicker
+                    raise SpawnError("it is running")
+                await self.add(self.stopped[name], progress)
+            except PyfpmError as error:
+                failures.append(f"pool {name}: {error}")
+        if failures:
+            raise ControlError("\n".join(failures))
+
+    async def stop(self, names: Sequence[str], *, now: bool) -> None:
+        """End pools, and wait for it; kill them if `now`."""
+        if resting := [name for name in names if name in self.stopped]:
+            raise ControlError(f"pool {resting[0]} is stopped already")
+        await asyncio.gather(*(self._stop(self.find(name), now=now) for name in names))
+
+    async def remove(self, name: str, handed_on: Sequence[Listener]) -> None:
+        """End a pool for good, but not the listeners that were `handed_on` to another."""
+        pool = self.find(name)
+        for generation in pool.generations:
+            generation.listeners = [x for x in generation.listeners if x not in handed_on]
+        await self._stop(pool, now=False)
+        self.stopped.pop(name, None)
+
+    async def _stop(self, pool: Pool, *, now: bool) -> None:
+        timeout_s = self._setting.main.process_control_timeout
+        await pool.stop(timeout_s=timeout_s, now=now)
+        if self.running.get(pool.name) is pool:
+            del self.running[pool.name]
+            self.stopped[pool.name] = pool.options
+        self._setting.settled()  # nobody waits for this one any more
+
+    def scale(self, name: str, workers: int) -> None:
+        """Change the number of workers of a pool, until the next reload; SpawnError if too many."""
+        self.find(name).scale(workers)
+
+    async def trace(self, name: str, pid: int | None) -> str:
+        """What the workers of a pool, or the one with this pid, are doing now."""
+        pool = self.find(name)
+        workers = [w for w in pool.workers.by_serial.values() if w.pid and pid in (None, w.pid)]
+        if pid is not None and not workers:
+            raise ControlError(f"pool {name} has no worker with pid {pid}")
+        board = pool.memory.board
+        found = await asyncio.gather(*(trace_worker(worker, board) for worker in workers))
+        return "\n\n".join(found) or f"pool {name} has no worker now"
+
+    # -- asking -----------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """Every pool, running or stopped, in the order of the configuration."""
+        known = {*self.running, *self.stopped}
+        ordered = [name for name in self.config.pools if name in known]
+        return ordered + sorted(known - set(ordered))
+
+    def statuses(self, wanted: str | None = None) -> list[PoolStatus]:
+        """What each pool, or the wanted one, says of itself."""
+        return [
+            status_of(self.running[name])
+            if name in self.running
+            else stopped_status(self.stopped[name])
+            for name in self.names
+            if wanted in (None, name)
+        ]
+
+    def draining(self, name: str) -> list[str]:
+        """A line for each worker of the pool that drains."""
+        return draining_lines(self.running[name]) if name in self.running else []
+
+    def room(self) -> int:
+        """How many more processes process.max allows."""
+        most = self._setting.main.process_max
+        if not most:
+            return _UNBOUNDED
+        return most - sum(pool.worker_count for pool in self.running.values())
+
+    def _make(self, options: PoolOptions, spare: Sequence[Listener] = ()) -> Pool:
+        identity = resolve_identity(options, is_root=self._setting.is_root)
+        listeners = open_listeners(options, identity, spare, self._setting.passed)
+        try:
+            for listener in listeners:
+                if listener in spare:
+                    apply_settings(listener, options, identity)
+            return Pool(options, identity, listeners, self._setting)
+        except (PyfpmError, OSError) as error:
+            for listener in listeners:
+                if listener not in spare:
+                    listener.close()
+            if isinstance(error, OSError):
+                raise SpawnError(f"listener: {error.strerror}") from error
+            raise
+
+    def _problem(self, section: str, key: str, message: str) -> Problem:
+        file, _, line = self.config.origin(section, key).rpartition(":")
+        known = file and line.isdecimal()
+        return Problem(
+            file if known else self.config.path, int(line) if known else None, section, key, message
+        )
+
+
+_UNBOUNDED = 1 << 30
