@@ -1,7 +1,6 @@
 """Bad input in bulk and in slow motion, and a second master; see test_bad_requests for the rest."""
 
 import contextlib
-import signal
 import socket
 import time
 
@@ -175,11 +174,3 @@ def test_second_master_with_a_control_socket_of_its_own_is_refused_too(fpm):
         assert f"{other}:{line}: [pool:{pool}] listen: " in done.stderr
     assert not list(fpm.folder.glob("second.[sp]*"))
     assert fetch(fpm.address("one.sock"), "/pid").status == 200
-
-
-def test_signal_without_a_meaning_changes_nothing(fpm):
-    """A terminal that is resized sends one to its whole process group."""
-    before = fpm.worker_pids("one")
-    fpm.process.send_signal(signal.SIGWINCH)
-    assert fetch(fpm.address("one.sock"), "/pid").status == 200
-    assert fpm.worker_pids("one") == before

@@ -29,7 +29,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
-ROTATIONS = 10
+ROTATIONS = 20
 
 
 class Load:

@@ -186,16 +186,21 @@ def processes(master, pool="shop"):
     return master.pool_status(pool, full=True)["processes"]
 
 
-def test_surge_bounds_the_number_of_processes():
-    """There are never more workers than pm.max_children + pm.reload_surge."""
+def test_surge_bounds_the_processes_and_capacity_never_dips():
+    """Never more than pm.max_children + pm.reload_surge workers, never fewer idle than before.
+
+    Who is idle comes from the scoreboard: a new worker is idle there before the master hears of it,
+    and only then is an old one told to drain. A list of processes would be read piece by piece.
+    """
     with shop(defaults="pm.reload_surge = 2") as master:
-        counts = []
+        counts, idle = [], []
         stop = threading.Event()
 
         def count():
             while not stop.is_set():
                 names = [title_of(pid) for pid in children_of(master.process.pid)]
                 counts.append(sum("worker" in name for name in names))
+                idle.append(master.pool_status("shop")["idle processes"])
 
         watcher = threading.Thread(target=count)
         watcher.start()
@@ -204,6 +209,8 @@ def test_surge_bounds_the_number_of_processes():
         stop.set()
         watcher.join()
         assert max(counts) <= 6
+        assert len(idle) > 20
+        assert min(idle) >= 4
 
 
 def test_only_the_named_pool_is_touched():
