@@ -226,6 +226,18 @@ class Pyfpm:
         """Return one pool's part of the status, asked without a process for the command line."""
         return self.control("status", pool=pool, full=full)["pools"][pool]
 
+    def wait_accepted(self, pool: str, requests: int) -> dict[str, Any]:
+        """Return the pool's status once it counts so many requests.
+
+        A request counts when it has ended, which is a moment after its client has the answer.
+        """
+
+        def counted() -> dict[str, Any] | None:
+            status = self.pool_status(pool)
+            return status if status["accepted conn"] >= requests else None
+
+        return wait_until(counted) or {}
+
     def zygote_pid(self, pool: str) -> int:
         """Return the pid of the pool's zygote; 0 where there is none."""
         title = f"pyfpm: pool {pool} zygote"

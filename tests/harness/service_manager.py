@@ -81,14 +81,22 @@ class NotifySocket:
             return len(self.messages)
 
     def wait_for(
-        self, name: str, value: str = "", since: int = 0, timeout_s: float = 15
+        self,
+        name: str,
+        value: str = "",
+        *,
+        unwanted: str | None = None,
+        since: int = 0,
+        timeout_s: float = 15,
     ) -> dict[str, str]:
-        """Block until a message has the variable, with `value` somewhere in it; return it whole."""
+        """Block until a message has the variable, with `value` and without `unwanted` in it."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 for message in self.messages[since:]:
-                    if name in message and value in message[name]:
+                    if name not in message or value not in message[name]:
+                        continue
+                    if unwanted is None or unwanted not in message[name]:
                         return message
                 left_s = deadline - time.monotonic()
                 assert left_s > 0, f"no {name}={value} among {self.messages[since:]}"
