@@ -1,13 +1,14 @@
 """pyfpm: a FastCGI process manager for Python.
 
-Importing the package loads nothing but the error classes, so that the runtime can be imported
-inside other people's interpreters at no cost. What applications use is loaded when they ask for
-it.
+Importing the package loads nothing but the error classes and what chooses between the compiled
+and the plain form of the modules below, so that the runtime can be imported inside other people's
+interpreters at no cost. What applications use is loaded when they ask for it.
 """
 
 from collections.abc import Callable
 
 from pyfpm.errors import ConfigError, ControlError, ProtocolError, PyfpmError, SpawnError
+from pyfpm.form import form as _form  # noqa: F401 - must be in place before any other module is
 
 __version__ = "0.1.0"
 

@@ -3,6 +3,13 @@
 import pytest
 from harness.machine import IS_ROOT
 
+from pyfpm.form import form
+
+
+def pytest_report_header() -> str:
+    """Say in which form pyfpm is tested."""
+    return f"pyfpm: {form.describe()}"
+
 
 @pytest.fixture
 def as_root() -> None:

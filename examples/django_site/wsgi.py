@@ -1,6 +1,7 @@
 """What the pool names: `app = wsgi:application`."""
 
 import os
+from wsgiref.util import setup_testing_defaults
 
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
@@ -13,4 +14,10 @@ application = get_wsgi_application()
 # does that, since a pool imports its application once and forks its workers afterwards; closing
 # the connection keeps it out of those forks. A real site runs `manage.py migrate` when it deploys.
 call_command("migrate", verbosity=0)
+
+# Django loads views, forms and templates with the first request. One request here, which nobody
+# sees, loads them once for all workers: they share that memory, and none has a slow first request.
+environ = {}
+setup_testing_defaults(environ)
+application(environ, lambda status, headers: None).close()
 connections.close_all()

@@ -5,7 +5,7 @@ names are filtered, contradictions refused, and nothing here ever reaches os.env
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from pyfpm.cgi.lengths import UNKNOWN_LENGTHS
 from pyfpm.cgi.paths import (
@@ -16,19 +16,20 @@ from pyfpm.cgi.paths import (
     strip_proxy_prefix,
 )
 from pyfpm.errors import BadRequest
+from pyfpm.fastcgi import Limits, decode_pairs, encode_pairs
 
 # Upper-case letters, digits and underscores. The rest is not what a web server makes of a header:
 # Apache's notes (`proxy-nokeepalive`), shell functions that cgi-fcgi passes on, and `wsgi.…`.
-_USUAL_NAME = re.compile(rb"[A-Z][A-Z0-9_]*")
+_USUAL_NAME = re.compile("[A-Z][A-Z0-9_]*")
 
 _DROPPED = frozenset(
     {
         # The Proxy header of any client would become the proxy of the application's HTTP library
         # (CVE-2016-5385, "httpoxy"); nginx and older Caddy pass it on.
-        b"HTTP_PROXY",
+        "HTTP_PROXY",
         # CONTENT_LENGTH and CONTENT_TYPE are the true ones; wsgiref.validate refuses these two.
-        b"HTTP_CONTENT_LENGTH",
-        b"HTTP_CONTENT_TYPE",
+        "HTTP_CONTENT_LENGTH",
+        "HTTP_CONTENT_TYPE",
     }
 )
 
@@ -40,8 +41,15 @@ _FALSE = frozenset({"off", "0", "false", "no"})
 
 _FILE_PATHS = ("SCRIPT_FILENAME", "PATH_TRANSLATED", "DOCUMENT_ROOT")
 
-# Decoded names are remembered, because the same thirty come with every request. A client can
-# invent header names, hence the bounds.
+# Names that were looked at are remembered, because the same thirty come with every request. A
+# client can invent header names, hence the bounds.
+_NO_LIMITS = Limits()
+
+# Which parameters are usual is looked at again with every so manieth request that has others.
+_LEARNING_EVERY = 64
+_LONGEST_USUAL = 8192
+_UNUSUAL = (None, "", "")
+
 _MOST_NAMES = 1024
 _LONGEST_NAME = 128
 
@@ -51,9 +59,20 @@ class EnvironBuilder:
 
     `mount` is the URL prefix that becomes SCRIPT_NAME. `template` holds what all requests share
     (`wsgi.version`, `wsgi.errors`, …); a key in it that a parameter may have is a default.
+    `limits` bound the parameters.
     """
 
-    __slots__ = ("_defaults", "_mount", "_names", "_path_info", "_template")
+    __slots__ = (
+        "_defaults",
+        "_limits",
+        "_mount",
+        "_names",
+        "_path_info",
+        "_sample",
+        "_template",
+        "_until_learning",
+        "_usual",
+    )
 
     def __init__(
         self,
@@ -61,7 +80,9 @@ class EnvironBuilder:
         mount: str = "",
         path_info: PathInfo = PathInfo.AUTO,
         template: Mapping[str, object] = {},
+        limits: Limits = _NO_LIMITS,
     ) -> None:
+        self._limits = limits
         self._mount = normalise_mount(mount)
         self._path_info = path_info
         # Only names that no parameter can have stay in the template: then a parameter that meets
@@ -74,52 +95,139 @@ class EnvironBuilder:
             "SERVER_PORT": "",
         }
         for key, value in template.items():
-            usual = _USUAL_NAME.fullmatch(key.encode())
+            usual = _USUAL_NAME.fullmatch(key)
             (self._defaults if usual else self._template)[key] = value
-        self._names: dict[bytes, str] = {}  # "" for a name that is dropped
+        self._names: dict[str, str] = {}  # "" for a name that is dropped
+        # Parameters as a request before had them: their bytes, then name and value in an environ.
+        self._usual: list[tuple[bytes | None, str, str]] = []
+        self._sample: list[tuple[bytes, bytes]] = []  # the request that they were learned from
+        self._until_learning = 0
 
-    def build(self, pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, object]:
+    def build(self, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, object]:
         """The environ for the parameters of one request; values are bytes read as latin-1.
 
         Raises BadRequest (400) for a parameter sent twice that is no header, a missing
         REQUEST_METHOD, and paths that no application should see.
         """
         environ = self._template.copy()
-        names = self._names
-        expected = len(environ) + len(pairs)
-        for raw_name, raw_value in pairs:
-            try:
-                name = names[raw_name]
-            except KeyError:
-                name = self._learn(raw_name)
-            if name:
-                environ[name] = raw_value.decode("latin-1")
-            else:
-                expected -= 1
+        expected = len(environ)
+        texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+        for name, value in texts:
+            known = self._names.get(name)
+            if known is None:
+                known = self._learn(name)
+            if known:
+                environ[known] = value
+                expected += 1
         if len(environ) != expected:
-            self._join_repeated(environ, pairs)
+            self._join_repeated(environ, texts)
         self._complete(environ)
         return environ
 
-    def _learn(self, raw_name: bytes) -> str:
-        """The name as a string; empty for one that is dropped."""
-        usual = _USUAL_NAME.fullmatch(raw_name) and raw_name not in _DROPPED
-        name = raw_name.decode("ascii") if usual else ""
-        if len(raw_name) <= _LONGEST_NAME:
+    # One long loop: a call for each parameter would cost as much as what is done about it.
+    def build_from(self, stream: bytes) -> dict[str, object]:  # noqa: C901, PLR0912
+        """As `build`, for an encoded PARAMS stream; ProtocolError as in `decode_pairs`.
+
+        Decoding and building in one: cutting names and values out of one text spares two objects
+        and a call for each parameter. And most parameters of most requests are those of the
+        request before, in the same place: they are recognised by their bytes, and nothing is made
+        anew. What is not the usual (a name beyond 127 bytes, a repeated one, a broken stream) is
+        decoded again, step by step.
+        """
+        environ = self._template.copy()
+        names = self._names
+        usual = self._usual
+        expected = len(environ)
+        text = ""
+        position = 0
+        end = len(stream)
+        known_count = len(usual)
+        try:
+            for index in range(self._limits.max_params_count):
+                if position >= end:
+                    break
+                if index < known_count:
+                    encoded, name, value = usual[index]
+                    if encoded is not None and stream.startswith(encoded, position):
+                        position += len(encoded)
+                        if name:
+                            environ[name] = value
+                            expected += 1
+                        continue
+                if not text:
+                    text = stream.decode("latin-1")
+                name_length = stream[position]
+                value_length = stream[position + 1]
+                start = position + 2
+                # A length with its top bit set has three more bytes (FastCGI §3.4).
+                if name_length > 127:
+                    return self.build(decode_pairs(stream, self._limits))
+                if value_length > 127:
+                    value_length = (
+                        (value_length & 127) << 24
+                        | stream[start] << 16
+                        | stream[start + 1] << 8
+                        | stream[start + 2]
+                    )
+                    start += 3
+                middle = start + name_length
+                position = middle + value_length
+                raw_name = text[start:middle]
+                known = names.get(raw_name)
+                if known is None:
+                    known = self._learn(raw_name)
+                if known:
+                    environ[known] = text[middle:position]
+                    expected += 1
+        except IndexError:
+            position = -1
+        if position != end or len(environ) != expected:
+            return self.build(decode_pairs(stream, self._limits))
+        if text:
+            self._learn_usual(stream)
+        self._complete(environ)
+        return environ
+
+    def _learn_usual(self, stream: bytes) -> None:
+        """Look, in a request in which not all were usual, which parameters that are.
+
+        Now and then: a parameter is usual in its place if it was the same there the last time, so
+        that no comparison is spent on a path or a cookie. Not in a giant, which would stay in
+        memory.
+        """
+        self._until_learning -= 1
+        if self._until_learning > 0 or len(stream) > _LONGEST_USUAL:
+            return
+        self._until_learning = _LEARNING_EVERY
+        before = self._sample
+        self._sample = decode_pairs(stream, self._limits)
+        self._usual = [
+            self._usual_entry(pair)
+            if not before or before[index : index + 1] == [pair]
+            else _UNUSUAL
+            for index, pair in enumerate(self._sample)
+        ]
+
+    def _usual_entry(self, pair: tuple[bytes, bytes]) -> tuple[bytes, str, str]:
+        name, value = pair
+        return encode_pairs([pair]), self._learn(name.decode("latin-1")), value.decode("latin-1")
+
+    def _learn(self, name: str) -> str:
+        """The name as it goes into environs; empty for one that is dropped."""
+        usual = _USUAL_NAME.fullmatch(name) and name not in _DROPPED
+        known = name if usual else ""
+        if len(name) <= _LONGEST_NAME:
             if len(self._names) >= _MOST_NAMES:
                 self._names.clear()
-            self._names[raw_name] = name
-        return name
+            self._names[name] = known
+        return known
 
-    def _join_repeated(
-        self, environ: dict[str, object], pairs: Sequence[tuple[bytes, bytes]]
-    ) -> None:
+    def _join_repeated(self, environ: dict[str, object], texts: list[tuple[str, str]]) -> None:
         """Repeated headers become one; anything else sent twice is a contradiction."""
         values: dict[str, list[str]] = {}
-        for raw_name, raw_value in pairs:
-            name = self._names.get(raw_name) or self._learn(raw_name)
-            if name:
-                values.setdefault(name, []).append(raw_value.decode("latin-1"))
+        for name, value in texts:
+            if self._learn(name):
+                values.setdefault(name, []).append(value)
         for name, several in values.items():
             if len(several) == 1:
                 continue
@@ -141,7 +249,9 @@ class EnvironBuilder:
             if get(key) == "":
                 del environ[key]
         _set_paths(environ, self._path_info, self._mount)
-        scheme = _decide_scheme(str(get("HTTPS", "")), str(get("REQUEST_SCHEME", "")))
+        scheme = get("REQUEST_SCHEME", "")
+        if scheme != "http" or "HTTPS" in environ:
+            scheme = _decide_scheme(str(get("HTTPS", "")), str(scheme))
         environ["wsgi.url_scheme"] = scheme
         if not (environ["SERVER_NAME"] and environ["SERVER_PORT"]):
             _set_server(environ, scheme)
@@ -157,9 +267,9 @@ def _set_paths(environ: dict[str, object], source: PathInfo, mount: str) -> None
         path = environ.get(key)
         if path is not None and "\0" in str(path):
             raise BadRequest(400, f"parameter {key}: contains NUL")
-    filename = environ.get("SCRIPT_FILENAME")
-    if filename:
-        environ["SCRIPT_FILENAME"] = strip_proxy_prefix(str(filename))
+    filename = str(environ.get("SCRIPT_FILENAME", ""))
+    if filename.startswith("proxy:"):
+        environ["SCRIPT_FILENAME"] = strip_proxy_prefix(filename)
 
 
 def _decide_scheme(https: str, scheme: str) -> str:

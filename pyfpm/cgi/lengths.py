@@ -1,8 +1,11 @@
 """Lengths of bodies: reading the claim, and holding a body to it."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from pyfpm.errors import BadRequest
+
+_Piece = TypeVar("_Piece", bytes, memoryview, bytes | memoryview)
 
 # More digits than any real length; int() of a million digits would take a worker's time.
 _MOST_DIGITS = 18
@@ -50,7 +53,17 @@ class BodyLength:
         """What must still come; not 0 at the end of the body means that it was too short."""
         return self._remaining or 0
 
-    def admit(self, piece: bytes) -> bytes:
+    def allow(self, size: int) -> int:
+        """How many of `size` bytes more belong to the body."""
+        remaining = self._remaining
+        return size if remaining is None or size < remaining else remaining
+
+    def count(self, size: int) -> None:
+        """`size` bytes, not more than `allow` says, have become part of the body."""
+        if self._remaining is not None:
+            self._remaining -= size
+
+    def admit(self, piece: _Piece) -> _Piece:
         """What of the next piece belongs to the body: all, a part, or nothing."""
         remaining = self._remaining
         if remaining is None:

@@ -8,12 +8,13 @@ crash, and without `Status:` each web server guesses differently. So every head 
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TypeVar
 
 from pyfpm.cgi.lengths import parse_length
 from pyfpm.errors import ResponseError
+
+T = TypeVar("T")
 
 # Beyond this a head is refused. nginx reads it into a buffer of one page (4 or 8 KiB) by default
 # and answers 502 when it does not fit, so a caller may warn long before.
@@ -38,13 +39,19 @@ HOP_BY_HOP = frozenset(
     }
 )
 
+# Status lines and header names that were checked are remembered, because applications say the same
+# few again and again; bounded, because some may be made of what a client sent.
+_MOST_REMEMBERED = 512
+_checked_statuses: dict[str, int] = {}
+_checked_names: dict[str, str] = {}
+
 _FORBIDDEN = {
     "status": "the status is an argument of its own",
     **dict.fromkeys(HOP_BY_HOP, "hop-by-hop headers belong to the web server (PEP 3333)"),
 }
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead:
     """A validated head.
 
     `data` is the CGI header block with its empty line, `status` the three-digit code, `bodyless`
@@ -52,13 +59,18 @@ class ResponseHead(NamedTuple):
     declared, None if nothing.
     """
 
-    data: bytes
-    status: int
-    bodyless: bool
-    content_length: int | None
+    __slots__ = ("bodyless", "content_length", "data", "status")
+
+    def __init__(
+        self, data: bytes, status: int, bodyless: bool, content_length: int | None
+    ) -> None:
+        self.data = data
+        self.status = status
+        self.bodyless = bodyless
+        self.content_length = content_length
 
 
-def format_head(status: str, headers: list[tuple[str, str]], *, method: str) -> ResponseHead:
+def format_head(status: str, headers: list[tuple[str, str]], method: str) -> ResponseHead:
     """The head for a status line as in WSGI (`"200 OK"`) and headers of native strings.
 
     Raises ResponseError for a malformed status, a header name that is no token, a value with
@@ -67,10 +79,14 @@ def format_head(status: str, headers: list[tuple[str, str]], *, method: str) -> 
     """
     content_length: int | None = None
     try:
-        code = _check_status(status)
+        if type(status) is not str:
+            status = _plain(status)
+        code = _checked_statuses.get(status) or _check_status(status)
         lines = [f"Status: {status}"]
         for name, value in headers:
-            lowered = _check_name(name)
+            if type(name) is not str or type(value) is not str:
+                name, value = _plain(name), _plain(value)  # noqa: PLW2901 - the same, as it is checked
+            lowered = _checked_names.get(name) or _check_name(name)
             if not (value.isascii() and value.isprintable()):
                 _check_value(name, value)
             if lowered == "content-length":
@@ -92,15 +108,26 @@ def format_head(status: str, headers: list[tuple[str, str]], *, method: str) -> 
     return ResponseHead(data, code, bodyless, content_length)
 
 
-@lru_cache(maxsize=256)
+def _plain(text: str) -> str:
+    """The text of a str subclass, whose own __str__ may say something else than what is checked."""
+    return str.__str__(text) if isinstance(text, str) else text
+
+
 def _check_status(status: str) -> int:
     """The code of a status line."""
     if not isinstance(status, str) or not _STATUS.fullmatch(status):
         raise ResponseError(f"status {status!r}: three digits, a space and a reason are required")
-    return int(status[:3])
+    code = int(status[:3])
+    _remember(_checked_statuses, status, code)
+    return code
 
 
-@lru_cache(maxsize=512)
+def _remember(checked: dict[str, T], text: str, meaning: T) -> None:
+    if len(checked) >= _MOST_REMEMBERED:
+        checked.clear()
+    checked[text] = meaning
+
+
 def _check_name(name: str) -> str:
     """The header name in lower case."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
@@ -108,6 +135,7 @@ def _check_name(name: str) -> str:
     lowered = name.lower()
     if lowered in _FORBIDDEN:
         raise ResponseError(f"header {name}: {_FORBIDDEN[lowered]}")
+    _remember(_checked_names, name, lowered)
     return lowered
 
 
@@ -140,4 +168,4 @@ def simple_response(
         ("Content-Length", str(len(body))),
         *headers,
     ]
-    return format_head(f"{status} {reason}", fields, method="GET").data, body
+    return format_head(f"{status} {reason}", fields, "GET").data, body

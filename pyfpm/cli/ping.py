@@ -1,6 +1,7 @@
 """`pyfpm ping`: ask a FastCGI responder whether it answers."""
 
 import io
+import os
 import time
 
 import click
@@ -28,7 +29,7 @@ def command(address: Address, path: str, timeout: float) -> None:
     """
     started_s = time.monotonic()
     # PHP-FPM wants a SCRIPT_FILENAME before it looks at its own pages.
-    params = request_params("GET", path) | {"SCRIPT_FILENAME": path.encode()}
+    params = request_params("GET", path) | {"SCRIPT_FILENAME": os.fsencode(path)}
     answer = ask(address, params, io.BytesIO(), timeout_s=timeout)
     body = b"".join(answer.body)
     elapsed_ms = (time.monotonic() - started_s) * 1000

@@ -12,7 +12,7 @@ from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
 from pyfpm.cli.operation import INTERRUPTED, visible
 from pyfpm.cli.unsupported import UNSUPPORTED, unsupported_command
-from pyfpm.cli.version import version_line
+from pyfpm.cli.version import show_version
 from pyfpm.control import ExitCode
 from pyfpm.errors import ConfigError, ControlError, PyfpmError
 
@@ -75,7 +75,14 @@ class CommandTable(click.Group):
     help="Configuration file; else $PYFPM_CONF, ./pyfpm.conf, /etc/pyfpm/pyfpm.conf.",
 )
 @click.option("-t", "tests", count=True, help="Same as check; -tt same as check --dump.")
-@click.version_option(version_line(), message="%(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and which form runs, and exit.",
+)
 @click.pass_context
 def program(ctx: click.Context, config_path: str | None, tests: int) -> int | None:
     """Serve Python applications over FastCGI, in pools of processes."""

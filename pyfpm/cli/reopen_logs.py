@@ -16,7 +16,8 @@ def command(invocation: Invocation) -> None:
     """Open the log files anew under their names and print these, as the signal USR1 does.
 
     No worker is restarted and no line is lost. When the command returns, nothing is written to the
-    old files any more.
+    old files any more, but for the access logs: a worker that runs a request writes its line to the
+    old file yet.
     """
     with invocation.control_client() as client:
         files = client.call("reopen-logs")["files"]

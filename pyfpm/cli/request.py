@@ -1,6 +1,7 @@
 """`pyfpm request`: one request to a FastCGI responder."""
 
 import io
+import os
 import sys
 from typing import BinaryIO
 
@@ -72,7 +73,7 @@ def parse_headers(headers: tuple[str, ...]) -> dict[str, bytes]:
         variable = name.strip().upper().replace("-", "_")
         if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             variable = f"HTTP_{variable}"
-        data = value.strip().encode()
+        data = os.fsencode(value.strip())
         variables[variable] = (
             b", ".join((variables[variable], data)) if variable in variables else data
         )
@@ -86,7 +87,7 @@ def parse_params(params: tuple[str, ...]) -> dict[str, bytes]:
         name, equals, value = param.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{param!r} is not NAME=VALUE", param_hint="--param")
-        variables[name] = value.encode()
+        variables[name] = os.fsencode(value)
     return variables
 
 
@@ -98,7 +99,7 @@ def render_head(head: ReplyHead) -> str:
 
 def _open_body(data: str | None) -> BinaryIO:
     if data is None or not data.startswith("@"):
-        return io.BytesIO((data or "").encode())
+        return io.BytesIO(os.fsencode(data or ""))
     if data == "@-":
         # Its length must be known before it is sent, and a pipe has none.
         return io.BytesIO(sys.stdin.buffer.read())

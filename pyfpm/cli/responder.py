@@ -1,5 +1,6 @@
 """What `ping` and `request` share: an address as an argument, and one request to it."""
 
+import os
 from collections.abc import Mapping
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -41,10 +42,10 @@ def request_params(method: str, uri: str) -> dict[str, bytes]:
         "REMOTE_ADDR": b"127.0.0.1",
         "REMOTE_PORT": b"0",
         "REQUEST_SCHEME": b"http",
-        "REQUEST_METHOD": method.encode(),
-        "REQUEST_URI": uri.encode(),
-        "QUERY_STRING": query.encode(),
-        "SCRIPT_NAME": unquote_to_bytes(path),
+        "REQUEST_METHOD": os.fsencode(method),
+        "REQUEST_URI": os.fsencode(uri),
+        "QUERY_STRING": os.fsencode(query),
+        "SCRIPT_NAME": unquote_to_bytes(os.fsencode(path)),
         "HTTP_HOST": b"localhost",
     }
 
@@ -57,6 +58,6 @@ def ask(
     Raises ResponderError, ResponseError or ProtocolError, all of them PyfpmError.
     """
     sock = connect(address, timeout_s)
-    pairs = [(name.encode(), value) for name, value in params.items()]
+    pairs = [(os.fsencode(name), value) for name, value in params.items()]
     exchange = Exchange(sock, pairs, body, timeout_s=timeout_s)
     return read_answer(exchange, lambda data: click.echo(data, nl=False, err=True))

@@ -10,7 +10,7 @@ from pyfpm.cli.operation import render_generations, run_operation
 @click.command(
     "upgrade",
     short_help="Replace the code of the master, without closing a socket.",
-    epilog=example("pip install --upgrade pyfpm && pyfpm upgrade"),
+    epilog=example("git pull && /opt/pyfpm/bin/pip install --upgrade . && pyfpm upgrade"),
 )
 @click.pass_obj
 def command(invocation: Invocation) -> None:

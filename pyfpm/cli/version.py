@@ -1,12 +1,19 @@
 """`pyfpm --version`."""
 
-from importlib.machinery import EXTENSION_SUFFIXES
+import click
 
 import pyfpm
-from pyfpm.fastcgi import server
+from pyfpm.form import form
 
 
 def version_line() -> str:
-    """The version, and whether the codec that runs here is compiled or plain Python."""
-    is_compiled = str(server.__file__).endswith(tuple(EXTENSION_SUFFIXES))
-    return f"pyfpm {pyfpm.__version__} ({'compiled' if is_compiled else 'plain'})"
+    """The version, and which form runs with this interpreter; for the plain one, why."""
+    return f"pyfpm {pyfpm.__version__} ({form.describe()})"
+
+
+def show_version(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    """Print the line and end, where the option was given."""
+    del option
+    if value and not ctx.resilient_parsing:
+        click.echo(version_line())
+        ctx.exit()

@@ -36,6 +36,8 @@ def check_pool(
     yield from _check_group(draft, "listen.group", pool.listen_group)
     if pool.slowlog is not None:
         yield from _check_file(draft, "slowlog", pool.slowlog)
+    if pool.access_log is not None and pool.access_log not in ("stdout", "stderr"):
+        yield from _check_file(draft, "access.log", pool.access_log)
     for address in pool.listen if "listen" not in draft.failed else ():
         if isinstance(address, UnixAddress):
             yield from _check_socket(draft, "listen", address.path)

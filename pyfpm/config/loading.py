@@ -66,7 +66,7 @@ def load_config(
         problems += rules.check_pool(draft, pool)
         notices += rules.notice_pool(draft, pool)
     problems += rules.check_main(main_draft, main, daemonize=daemonize)
-    problems += rules.check_across(main_draft, main, pools)
+    problems += rules.check_across(main_draft, main, pools, daemonize=daemonize)
     if check_system:
         problems += checks.check_main(main_draft, main)
         for draft, pool in pools:

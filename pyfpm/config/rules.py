@@ -52,10 +52,22 @@ def check_main(draft: Draft, main: MainOptions, *, daemonize: bool) -> Iterator[
 
 
 def check_across(
-    main: Draft, main_options: MainOptions, pools: list[tuple[Draft, PoolOptions]]
+    main: Draft,
+    main_options: MainOptions,
+    pools: list[tuple[Draft, PoolOptions]],
+    *,
+    daemonize: bool,
 ) -> Iterator[Problem]:
     """Every rule between pools, and between the master and its pools."""
     yield from _check_shared_addresses(pools)
+    if daemonize or main_options.daemonize:
+        for draft, pool in pools:
+            if pool.access_log in ("stdout", "stderr"):
+                yield draft.problem(
+                    "access.log",
+                    f"a master in the background has no {pool.access_log}; name a file, or start"
+                    " without daemonize",
+                )
     if any(draft.failed & _WORKERS for draft, _ in pools):
         return
     at_start = sum(pool.workers_at_start for _, pool in pools if pool.autostart)
@@ -90,6 +102,7 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
                     option, f"has no effect on a socket of systemd; set {setting} in its unit"
                 )
     yield from _notice_limits(draft, pool)
+    yield from _notice_access_log(draft, pool)
     for option in _SPARE:
         if pool.pm is not ProcessManager.DYNAMIC and _is_own(draft, option):
             yield draft.problem(option, f"has no effect with pm = {pool.pm.value}")
@@ -110,6 +123,12 @@ def _notice_limits(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
             "pm.max_memory",
             "is not below pm.max_memory_hard: workers are killed before they can be replaced",
         )
+
+
+def _notice_access_log(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    for option in ("access.format", "access.suppress_path[]"):
+        if pool.access_log is None and _is_own(draft, option):
+            yield draft.problem(option, "has no effect without access.log")
 
 
 def _is_own(draft: Draft, option: str) -> bool:

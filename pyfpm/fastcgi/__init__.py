@@ -1,7 +1,8 @@
 """FastCGI 1.0 without I/O: bytes in, events out, on both sides of the connection.
 
-`ServerConnection` is the application's side, with the `encode_…` functions of `replies` for what
-it writes; `ClientConnection` the web server's, with those of `requests`.
+`ServerConnection` is the application's side, with `StdinReader` for long bodies and the `encode_…`
+functions of `replies` for what it writes; `ClientConnection` the web server's, with those of
+`requests`.
 """
 
 from pyfpm.fastcgi.client import ClientConnection
@@ -24,13 +25,14 @@ from pyfpm.fastcgi.events import (
 )
 from pyfpm.fastcgi.limits import Limits
 from pyfpm.fastcgi.pairs import decode_pairs, encode_pairs
-from pyfpm.fastcgi.records import ProtocolStatus, Role
+from pyfpm.fastcgi.records import SPLIT_BYTES, ProtocolStatus, Role
 from pyfpm.fastcgi.replies import (
     encode_end,
     encode_end_request,
     encode_response,
     encode_stderr,
     encode_stdout,
+    encode_stdout_header,
 )
 from pyfpm.fastcgi.requests import (
     encode_abort,
@@ -41,8 +43,10 @@ from pyfpm.fastcgi.requests import (
     encode_stdin,
 )
 from pyfpm.fastcgi.server import ServerConnection
+from pyfpm.fastcgi.stdin import StdinReader
 
 __all__ = [
+    "SPLIT_BYTES",
     "Abort",
     "Begin",
     "ClientConnection",
@@ -60,6 +64,7 @@ __all__ = [
     "Stderr",
     "Stdin",
     "StdinEnd",
+    "StdinReader",
     "Stdout",
     "Unknown",
     "Values",
@@ -76,4 +81,5 @@ __all__ = [
     "encode_stderr",
     "encode_stdin",
     "encode_stdout",
+    "encode_stdout_header",
 ]

@@ -80,16 +80,23 @@ class RecordReader:
     grows with the length of the stream, never with its square.
     """
 
-    __slots__ = ("_pending", "_wanted_bytes")
+    __slots__ = ("_wanted_bytes", "pending")
 
     def __init__(self) -> None:
-        self._pending = bytearray()
-        self._wanted_bytes = HEADER_BYTES  # what _pending must hold before parsing is of use
+        self.pending = bytearray()
+        """The unfinished record that is held back, always this same object."""
+        self._wanted_bytes = HEADER_BYTES  # what `pending` must hold before parsing is of use
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes of an unfinished record held back."""
-        return len(self._pending)
+        return len(self.pending)
+
+    def take_unfinished(self) -> bytes:
+        """The unfinished record, which is forgotten here: somebody else reads on."""
+        unfinished = bytes(self.pending)
+        self.pending.clear()
+        return unfinished
 
     def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
         """The records completed by `data`, each as (type, request id, content).
@@ -98,7 +105,7 @@ class RecordReader:
         after it can be trusted.
         """
         records: list[tuple[int, int, bytes]] = []
-        pending = self._pending
+        pending = self.pending
         if pending:
             if len(pending) + len(data) < self._wanted_bytes:
                 pending += data

@@ -20,6 +20,8 @@ from pyfpm.fastcgi.records import (
     frame_stream,
 )
 
+_COPY_BYTES = 8192  # up to here a copy costs less than a second buffer in the system call
+
 _END = Struct(">BBHHBxIB3x")
 _EMPTY_AND_END = Struct(">BBHHBxBBHHBxIB3x")
 _UNKNOWN = Struct(">B7x")
@@ -39,12 +41,14 @@ def encode_response(request_id: int, head: bytes, body: bytes) -> bytes:
     return frame_stream(STDOUT, request_id, head + body) + end
 
 
-def encode_stdout(request_id: int, data: bytes) -> list[bytes | memoryview]:
-    """`data` as STDOUT records, in buffers for one gathered write; the data is not copied.
+def encode_stdout(request_id: int, data: bytes | memoryview) -> list[bytes | memoryview]:
+    """`data` as STDOUT records, in buffers for one gathered write; long data is not copied.
 
     Empty data gives no record: it would end the stream.
     """
     length = len(data)
+    if 0 < length <= _COPY_BYTES:
+        return [_pack_header(VERSION, STDOUT, request_id, length, 0) + data]
     if 0 < length <= SPLIT_BYTES:
         return [_pack_header(VERSION, STDOUT, request_id, length, 0), data]
     buffers: list[bytes | memoryview] = []
@@ -53,6 +57,11 @@ def encode_stdout(request_id: int, data: bytes) -> list[bytes | memoryview]:
         piece = view[start : start + SPLIT_BYTES]
         buffers += (_pack_header(VERSION, STDOUT, request_id, len(piece), 0), piece)
     return buffers
+
+
+def encode_stdout_header(request_id: int, length: int) -> bytes:
+    """The header of a STDOUT record whose 1 to 65,535 bytes of content are sent by other means."""
+    return _pack_header(VERSION, STDOUT, request_id, length, 0)
 
 
 def encode_stderr(request_id: int, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ so a title is cut to the room that argv had.
 """
 
 import ctypes
+import functools
 
 from pyfpm.kernel.prctl import set_name
 
@@ -33,6 +34,7 @@ def title_of(pid: int) -> str:
         return ""
 
 
+@functools.cache  # the same in every process that is forked from this one
 def _argv_area() -> tuple[int, int]:
     with open("/proc/self/stat", "rb") as stat:
         # The second field is the name in parentheses and may hold blanks.

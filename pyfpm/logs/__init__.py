@@ -4,12 +4,14 @@ Built on the standard library's logging. Two levels are added to its own: NOTICE
 WARNING, and ALERT at the top, because those are the words of PHP-FPM's `log_level`.
 """
 
+from pyfpm.logs.accesslog import AccessFile
 from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log
 from pyfpm.logs.levels import Level
 from pyfpm.logs.slowlog import SlowEntry, SlowLog, describe_request
 from pyfpm.logs.writer import Log
 
 __all__ = [
+    "AccessFile",
     "Level",
     "Log",
     "LogSettings",

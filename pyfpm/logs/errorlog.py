@@ -116,6 +116,16 @@ def _close(stream: TextIO) -> None:
 
 
 def _open(path: str) -> TextIO:
+    descriptor = open_file(path)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def open_file(path: str) -> int:
+    """A descriptor that appends to a log file and does not block; PyfpmError where it may not be.
+
+    It belongs to the caller.
+    """
     _check_folder(os.path.dirname(path))
     # Non-blocking: a FIFO without a reader must be an error, not a start that hangs.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -124,12 +134,11 @@ def _open(path: str) -> TextIO:
     except OSError as error:
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
         raise PyfpmError(f"open log {path}: {reason}") from error
-    os.set_blocking(descriptor, True)
     owner = os.fstat(descriptor).st_uid
     if owner not in (0, os.geteuid()):
         os.close(descriptor)
         raise PyfpmError(f"open log {path}: it belongs to user {owner}: remove it or log elsewhere")
-    return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    return descriptor
 
 
 def _check_folder(folder: str) -> None:

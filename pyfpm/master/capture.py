@@ -60,6 +60,7 @@ def _save_generation(generation: Generation) -> SavedGeneration:
         channel=generation.channel.send.fileno(),
         hands_over=generation.hands_over,
         zygotes=generation.zygotes.save(),
+        access_log=None if generation.access_log is None else generation.access_log.descriptor,
     )
 
 

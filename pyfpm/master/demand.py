@@ -37,6 +37,7 @@ class Demand:
         self._look = look
         self._watch = OneShotWatch()
         self.adoption = Adoption(channel.receive, channel.send)
+        self._backlogs: dict[int, int] = {}  # by descriptor: how many may wait there
         self._rearm: asyncio.TimerHandle | None = None
         self._armed_s = 0.0
         self._seen_idle_and_waiting = False
@@ -64,6 +65,7 @@ class Demand:
         """
         for listener in self._listeners:
             self._watch.disarm(listener.sock.fileno())
+        self._backlogs.clear()  # a reload may have set listen.backlog
         self._listeners = listeners
         self._keep_s = keepalive_timeout_s
         if channel is self._channel:
@@ -109,13 +111,20 @@ class Demand:
 
     def queues(self) -> list[ListenQueue]:
         """The backlog of each listener."""
-        found = []
-        for listener in self._listeners:
-            try:
-                found.append(read_listen_queue(listener.sock))
-            except OSError:  # no netlink in some containers: then nothing is known
-                found.append(ListenQueue(0, 0))
-        return found
+        return [self._queue_of(listener) for listener in self._listeners]
+
+    def _queue_of(self, listener: Listener) -> ListenQueue:
+        """One backlog. The kernel is asked only where something waits: idle pools are many."""
+        descriptor = listener.sock.fileno()
+        limit = self._backlogs.get(descriptor)
+        if limit is not None and not is_readable(descriptor):
+            return ListenQueue(0, limit)
+        try:
+            queue = read_listen_queue(listener.sock)
+        except OSError:  # no netlink in some containers: then nothing is known
+            queue = ListenQueue(0, 0)
+        self._backlogs[descriptor] = queue.limit
+        return queue
 
     def watch_listeners(self, *, may_grow: bool, soon: bool) -> None:
         """Hear of the next connection if it could matter; `soon` waives the 20 ms."""

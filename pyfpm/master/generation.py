@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pyfpm.config import PoolOptions
 from pyfpm.logs import SlowLog
+from pyfpm.master.access_log import AccessLog
 from pyfpm.master.identity import Identity
 from pyfpm.master.listeners import Listener
 from pyfpm.master.processes import Processes
@@ -57,11 +58,18 @@ class Generation:
     listeners: Sequence[Listener]
     channel: HandOffChannel
     slow_log: SlowLog
+    access_log: AccessLog | None
     processes: Processes
     limits: Limits
     boots: Boots
     hands_over: bool = True
     zygotes: ZygoteKeeper = field(init=False)
+
+    def close_logs(self) -> None:
+        """Its last process has ended, or none was started."""
+        self.slow_log.close()
+        if self.access_log is not None:
+            self.access_log.close()
 
     def may_share_channel(self, other: "Generation") -> bool:
         """Whether workers of both may hand each other connections.

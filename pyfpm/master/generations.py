@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pyfpm.config import LogFormat, PoolOptions
+from pyfpm.errors import PyfpmError
 from pyfpm.logs import Log, SlowLog
+from pyfpm.master.access_log import AccessLog
 from pyfpm.master.boots import PoolBoots
 from pyfpm.master.generation import Generation
 from pyfpm.master.handles import WorkerHandle
@@ -13,6 +15,7 @@ from pyfpm.master.listeners import Listener
 from pyfpm.master.processes import Processes
 from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel
+from pyfpm.master.state import SavedGeneration
 from pyfpm.master.view import limits_of
 from pyfpm.master.zygotes import ZygoteKeeper
 
@@ -31,16 +34,20 @@ class Generations:
         identity: Identity,
         listeners: Sequence[Listener],
         *,
-        number: int = 1,
         channel: HandOffChannel | None = None,
+        saved: SavedGeneration | None = None,
     ) -> None:
-        """Begin with the first one; PyfpmError if its slow log cannot be opened."""
+        """Begin with the first one; PyfpmError if a log of its own cannot be opened.
+
+        `saved` is that one as the master before an exec left it.
+        """
         self._pool = pool
         self._setting = setting
         self._older: list[Generation] = []
         self.trial: Generation | None = None
         channel = channel or HandOffChannel()
-        self.current = self._make(number, options, identity, listeners, channel)
+        number, access_fd = (1, None) if saved is None else (saved.number, saved.access_log)
+        self.current = self._make(number, options, identity, listeners, channel, access_fd)
 
     def __iter__(self) -> Iterator[Generation]:
         """Every one that may have processes, the current one first."""
@@ -59,7 +66,7 @@ class Generations:
         number = max(generation.number for generation in self) + 1
         new = self._make(number, options, identity, listeners, self.current.channel)
         if not new.may_share_channel(self.current):
-            new.slow_log.close()
+            new.close_logs()
             new = self._make(number, options, identity, listeners, HandOffChannel())
         return new
 
@@ -83,9 +90,10 @@ class Generations:
         identity: Identity,
         listeners: Sequence[Listener],
         channel: HandOffChannel,
+        access_fd: int | None,
     ) -> Generation:
         """One that the master before an exec had beside the current one."""
-        older = self._make(number, options, identity, listeners, channel)
+        older = self._make(number, options, identity, listeners, channel, access_fd)
         self._older.append(older)
         return older
 
@@ -95,14 +103,20 @@ class Generations:
         for old in self._older[:]:
             if id(old) not in used and old.zygotes.zygote is None and old.zygotes.stopped:
                 self._older.remove(old)
-                old.slow_log.close()
+                old.close_logs()
                 if not any(other.channel is old.channel for other in self):
                     old.channel.close()
+
+    def mind_access_logs(self, workers: Iterable[WorkerHandle]) -> None:
+        """Have workers that could not be told of a rotation hear of it now."""
+        for generation in self:
+            if generation.access_log is not None:
+                generation.access_log.catch_up(w for w in workers if w.generation is generation)
 
     def close(self) -> None:
         """Close what the master holds for all of them; their processes have ended."""
         for generation in self:
-            generation.slow_log.close()
+            generation.close_logs()
             generation.channel.close()
             for listener in generation.listeners:
                 listener.close()
@@ -114,11 +128,19 @@ class Generations:
         identity: Identity,
         listeners: Sequence[Listener],
         channel: HandOffChannel,
+        access_fd: int | None = None,
     ) -> Generation:
         pool, setting = self._pool, self._setting
         json = setting.main.log_format is LogFormat.JSON
         slow_log = SlowLog(options.slowlog, options.name, json=json)
-        processes = Processes(options, identity, listeners, channel, pool.memory, setting)
+        try:
+            access_log = _open_access_log(options, access_fd)
+        except PyfpmError:
+            slow_log.close()
+            raise
+        processes = Processes(
+            options, identity, listeners, channel, pool.memory, setting, access_log
+        )
         generation = Generation(
             number,
             options,
@@ -126,6 +148,7 @@ class Generations:
             listeners,
             channel,
             slow_log,
+            access_log,
             processes,
             limits_of(options),
             PoolBoots(pool, number),
@@ -141,3 +164,9 @@ class Generations:
             look=pool.look,
         )
         return generation
+
+
+def _open_access_log(options: PoolOptions, saved: int | None) -> AccessLog | None:
+    if options.access_log is None:
+        return None
+    return AccessLog(options.access_log, Log(options.name), saved)

@@ -78,6 +78,8 @@ def make_boot_document(
         minder=options.pm_minder,
         process_control_timeout_s=process_control_timeout_s,
         single_threaded_numerics=numerics,
+        access_format="" if options.access_log is None else options.access_format,
+        access_suppressed=options.access_suppress_path,
     )
 
 

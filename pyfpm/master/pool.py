@@ -80,9 +80,9 @@ class Pool:
             look=self.look,
             crashed=self._crashed,
         )
-        number = 1 if saved is None else saved.generations[0].number
+        first = None if saved is None else saved.generations[0]
         self.generations = Generations(
-            self, setting, options, identity, listeners, number=number, channel=channel
+            self, setting, options, identity, listeners, channel=channel, saved=first
         )
         self.changing = asyncio.Lock()
         """Held by whoever replaces workers: one reload or restart at a time."""
@@ -302,6 +302,7 @@ class Pool:
         if self.health.is_ending:
             return
         self.demand.expire()
+        self.generations.mind_access_logs(self.workers.by_serial.values())
         if self.health.in_doubt and self.workers.has_proven():
             self.health.prove()
             self.look()

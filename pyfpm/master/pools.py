@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pyfpm.config import Config, PoolOptions, restore_pool
 from pyfpm.control import ExitCode
 from pyfpm.errors import ConfigError, ControlError, Problem, PyfpmError, SpawnError
+from pyfpm.master.access_log import AccessLogError
 from pyfpm.master.acts import trace_worker
 from pyfpm.master.health import PoolState, summary_of
 from pyfpm.master.identity import resolve_identity
@@ -42,6 +43,8 @@ class Pools:
                 self.running[name] = self._make(options)
             except SpawnError as error:
                 problems.append(self._problem(f"pool:{name}", "listen", str(error)))
+            except AccessLogError as error:
+                problems.append(self._problem(f"pool:{name}", "access.log", str(error)))
             except PyfpmError as error:
                 problems.append(self._problem(f"pool:{name}", "slowlog", str(error)))
         if problems:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from pyfpm.config import PoolOptions
+from pyfpm.form import form
 from pyfpm.kernel.memfd import create_sealed_copy
 from pyfpm.kernel.pidfd import open_child, send_signal
 from pyfpm.kernel.process import real_uid
+from pyfpm.master.access_log import AccessLog
 from pyfpm.master.handles import ControlLink, OnMessage, WorkerHandle, WorkerState, ZygoteHandle
 from pyfpm.master.identity import Identity
 from pyfpm.master.launch import LaunchPlan, launch
@@ -25,12 +27,12 @@ from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel, PoolMemory
 from pyfpm.master.stacks import StackPipe
 from pyfpm.messages import (
-    BOOTSTRAP,
     Drain,
     InheritedDescriptor,
     Parked,
     Poke,
     Spawn,
+    bootstrap,
 )
 
 
@@ -45,7 +47,9 @@ class Processes:
         channel: HandOffChannel,
         memory: PoolMemory,
         setting: Setting,
+        access_log: AccessLog | None = None,
     ) -> None:
+        self._access_log = access_log
         self._options = options
         self._identity = identity
         self._listeners = listeners
@@ -87,7 +91,7 @@ class Processes:
                 null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
                 theirs.callback(os.close, null_fd)
                 plan = LaunchPlan(
-                    argv=(options.python, "-c", BOOTSTRAP),
+                    argv=(options.python, "-c", bootstrap(stay_plain=form.is_forced)),
                     environment=environment,
                     directory=options.directory,
                     identity=self._identity,
@@ -151,7 +155,10 @@ class Processes:
             worker.stacks = StackPipe()
             theirs.callback(worker.stacks.close_writer)
             spawn = Spawn(worker.serial, worker.slot)
-            return zygote.send(spawn, [control.fileno(), *writers, worker.stacks.writer])
+            descriptors = [control.fileno(), *writers, worker.stacks.writer]
+            if self._access_log is not None:
+                descriptors.append(self._access_log.descriptor)
+            return zygote.send(spawn, descriptors)
 
     def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
         """Believe that `pid` is this worker, if nothing says that it is not.

@@ -20,6 +20,7 @@ from pyfpm.control import Call, Command, ControlServer
 from pyfpm.errors import ControlError, PyfpmError
 from pyfpm.kernel.prctl import set_child_subreaper
 from pyfpm.logs import Log, open_log, reopen_log
+from pyfpm.master.access_log import reopen_access_logs
 from pyfpm.master.commands import Answer, make_commands
 from pyfpm.master.front_end import FrontProcess
 from pyfpm.master.health import PoolState
@@ -321,11 +322,16 @@ class Master:
 
         PyfpmError where that fails; the old file stays in use then.
         """
-        try:
-            paths = reopen_log()
-        except PyfpmError as error:
-            self._log.error("reopen_failed", str(error))
-            raise
+        paths: list[str] = []
+        problems: list[str] = []
+        for reopen in (reopen_log, lambda: reopen_access_logs(self.pools.running.values())):
+            try:
+                paths += reopen()
+            except PyfpmError as error:
+                problems.append(str(error))
+        if problems:
+            self._log.error("reopen_failed", "; ".join(problems))
+            raise PyfpmError("; ".join(problems))
         self._log.notice("reopened", "error log reopened")
         return paths
 

@@ -128,6 +128,7 @@ class SavedGeneration:
     channel: int
     hands_over: bool
     zygotes: SavedZygotes
+    access_log: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class SavedPool:
             *(listener.descriptor for listener in self.listeners),
             *(number for channel in self.channels for number in (channel.send, channel.receive)),
             *(number for number, _ in self.adopted),
+            *(one.access_log for one in self.generations if one.access_log is not None),
             *(worker.stacks for worker in self.workers if worker.stacks is not None),
             *(number for process in processes for number in process.descriptors),
         }

@@ -30,6 +30,7 @@ from pyfpm.messages import (
     BootFailed,
     Draining,
     Due,
+    LinesLost,
     LogLine,
     Message,
     Parked,
@@ -305,6 +306,8 @@ class WorkerKeeper:
                     self.look()
                 case LogLine(level, text):
                     self._say(worker, level, text)
+                case LinesLost(lines, reason) if access := worker.generation.access_log:
+                    access.note_lost(lines, reason)
                 case _:
                     self._hung_up(worker)
 

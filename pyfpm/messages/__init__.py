@@ -12,15 +12,17 @@ from pyfpm.messages.boot import (
     ListenerPlan,
     RequestLimits,
 )
-from pyfpm.messages.bootstrap import BOOTSTRAP
+from pyfpm.messages.bootstrap import BOOTSTRAP, bootstrap
 from pyfpm.messages.control import (
     MAX_MESSAGE_BYTES,
     BootFailed,
     Drain,
     Draining,
     Due,
+    LinesLost,
     LogLine,
     Message,
+    NewAccessLog,
     Parked,
     Poke,
     Ready,
@@ -44,9 +46,11 @@ __all__ = [
     "Draining",
     "Due",
     "InheritedDescriptor",
+    "LinesLost",
     "ListenerPlan",
     "LogLine",
     "Message",
+    "NewAccessLog",
     "Parked",
     "Poke",
     "Ready",
@@ -57,6 +61,7 @@ __all__ = [
     "SpawnFailed",
     "Spawned",
     "UnsafePreload",
+    "bootstrap",
     "decode_message",
     "encode_message",
 ]

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from pyfpm.errors import ProtocolError
 
-BOOT_VERSION = 2
+BOOT_VERSION = 3
 
 
 class InheritedDescriptor(IntEnum):
@@ -78,6 +78,8 @@ class BootDocument:
     minder: bool
     process_control_timeout_s: float
     single_threaded_numerics: tuple[str, ...]  # variables that the master set for the import
+    access_format: str  # empty where there is no access log
+    access_suppressed: tuple[str, ...]
     version: int = BOOT_VERSION
 
     def encode(self) -> bytes:
@@ -97,6 +99,7 @@ def decode_boot_document(data: bytes) -> BootDocument:
             for plan in values["listeners"]
         )
         values["single_threaded_numerics"] = tuple(values["single_threaded_numerics"])
+        values["access_suppressed"] = tuple(values["access_suppressed"])
         return BootDocument(**values)
     except (ValueError, KeyError, TypeError) as error:
         raise ProtocolError(f"boot document: {error}") from error

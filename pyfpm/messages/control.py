@@ -6,7 +6,7 @@ treats what comes from zygotes and workers as hostile.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from pyfpm.errors import ProtocolError
@@ -25,7 +25,7 @@ class Spawn:
     """Master to zygote: fork a worker.
 
     Four descriptors come with it: control socket, stdout, stderr, and the pipe that takes its
-    stacks (`ReservedSignal.DUMP_STACKS`).
+    stacks (`ReservedSignal.DUMP_STACKS`). Where there is an access log, it is the fifth.
     """
 
     serial: int
@@ -119,6 +119,19 @@ class Poke:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAccessLog:
+    """Master to worker: write to the descriptor that comes with this, the log was rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinesLost:
+    """Worker to master: so many lines of the access log could not be written."""
+
+    lines: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Saturated:
     """Worker to master: connections of mine are readable, I am busy and nobody is idle."""
 
@@ -144,6 +157,8 @@ Message = (
     | Draining
     | Due
     | Poke
+    | NewAccessLog
+    | LinesLost
     | Saturated
     | LogLine
 )
@@ -160,6 +175,8 @@ _KINDS: dict[str, type[Message]] = {
         Draining,
         Due,
         Poke,
+        NewAccessLog,
+        LinesLost,
         Saturated,
         LogLine,
     )
@@ -168,7 +185,7 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode_message(message: Message) -> bytes:
     """One datagram; texts are cut in the middle so that it stays below MAX_MESSAGE_BYTES."""
-    values = asdict(message)
+    values = {name: getattr(message, name) for name in message.__slots__}
     texts = sum(isinstance(value, str) for value in values.values())
     if texts:
         most = _MOST_CHARACTERS // texts

@@ -1,8 +1,8 @@
-"""From codec events to a request that can be run: environ, body, and when to begin."""
+"""From what the codec saw to a request that can be run: environ, body, and when to begin."""
 
 from pyfpm.cgi import EnvironBuilder
 from pyfpm.errors import BadRequest
-from pyfpm.fastcgi import Abort, Begin, Event, Params, Send, Stdin, StdinEnd, encode_end
+from pyfpm.fastcgi import Abort, Begin, Event, Limits, Params, Send, Stdin, StdinEnd, encode_end
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.peer import PeerGoneError, write_all
@@ -12,24 +12,52 @@ class Assembly:
     """Puts requests together for one worker."""
 
     def __init__(self, builder: EnvironBuilder, limits: RequestLimits) -> None:
-        self._build = builder.build
+        self._builder = builder
         self._limits = limits
+        self._most_body = limits.max_body_bytes
+        self._codec_limits = Limits(max_params_bytes=limits.max_params_bytes)
+        self._values = {
+            "FCGI_MAX_CONNS": str(limits.max_connections),
+            "FCGI_MAX_REQS": str(limits.max_connections),
+            "FCGI_MPXS_CONNS": "0",
+        }
 
-    def take(self, connection: Connection, events: list[Event], held_bytes: int) -> bool:
-        """Apply what the codec saw; True when the request is to be run now.
+    def new_connection(self, fd: int) -> Connection:
+        """A connection that has just been accepted or adopted."""
+        return Connection(fd, self._codec_limits, self._values)
+
+    def take_whole(self, connection: Connection, whole: tuple[bool, bytes, bytes]) -> None:
+        """Apply a request that came in one piece, as `ServerConnection.receive_whole` returns it.
+
+        Raises BadRequest for a request that must not be run, ProtocolError for broken parameters.
+        """
+        connection.keep, stream, body = whole
+        connection.request_id = 1
+        connection.body_done = True
+        if body:
+            connection.body.append(body)
+            connection.body_bytes = len(body)
+        connection.environ = environ = self._builder.build_from(stream)
+        if "CONTENT_LENGTH" in environ:
+            connection.read_declared_length(self._most_body)
+        if body:
+            self._check_whole_body(connection)
+
+    def take(self, connection: Connection, data: bytes, held_bytes: int) -> bool:
+        """Apply what the codec sees in `data`; True when a request is to be run now.
 
         That is when its body is complete, or longer than request_buffer_size, or when
         `held_bytes`, what all half-sent requests hold together, leaves no room to wait for it.
         Raises BadRequest for a request that must not be run, PeerGoneError when the connection
-        has to be closed.
+        has to be closed, ProtocolError as the codec does.
         """
-        for event in events:
+        for event in connection.codec.receive(data):
             if isinstance(event, Begin):
                 connection.request_id = event.request_id
                 connection.keep = event.keep_conn
             elif isinstance(event, Params):
-                connection.environ = self._build(event.pairs)
-                connection.read_declared_length(self._limits.max_body_bytes)
+                connection.environ = self._builder.build(event.pairs)
+                connection.read_declared_length(self._most_body)
             elif isinstance(event, StdinEnd):
                 connection.body_done = True
             elif isinstance(event, Stdin):
@@ -39,7 +67,10 @@ class Assembly:
                 self._take_rare(connection, event)
         if connection.environ is None:
             return False
-        return connection.body_done or self._is_long(connection, held_bytes)
+        if not (connection.body_done or self._is_long(connection, held_bytes)):
+            return False
+        self._check_whole_body(connection)
+        return True
 
     def _is_long(self, connection: Connection, held_bytes: int) -> bool:
         size = connection.body_bytes
@@ -61,8 +92,8 @@ class Assembly:
             if not keep:
                 raise PeerGoneError("it aborted the request")
 
-    def check_whole_body(self, connection: Connection) -> None:
-        """BadRequest if a body that arrived in full is longer than request_max_body."""
-        most = self._limits.max_body_bytes
+    def _check_whole_body(self, connection: Connection) -> None:
+        """BadRequest if what has arrived of the body is longer than request_max_body."""
+        most = self._most_body
         if most and connection.body_bytes > most:
             raise BadRequest(413, f"the body exceeds request_max_body ({most} bytes)")

@@ -15,6 +15,8 @@ from pyfpm.runtime.time_limit import RequestTimeout, time_limit
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+_PIECE_BYTES = 256 * 1024
+
 
 class BodyError(OSError):
     """The body cannot be read to its end: the client left, was too slow or sent too much.
@@ -30,14 +32,15 @@ class BodyError(OSError):
 class StreamedBody(io.RawIOBase):
     """The raw half of a streaming body; wrapped in io.BufferedReader it is `wsgi.input`.
 
-    `buffered` is what has arrived already; `receive` waits for more and returns chunks, an empty
-    list at the end of STDIN. `declared` is CONTENT_LENGTH or None, `most` the limit in bytes or 0.
+    `buffered` is what has arrived already; `receive` puts more into the memory that it is given,
+    waiting for the first byte, and returns how much, 0 at the end of STDIN. `declared` is
+    CONTENT_LENGTH or None, `most` the limit in bytes or 0.
     """
 
     def __init__(
         self,
         buffered: list[bytes],
-        receive: Callable[[], list[bytes]],
+        receive: Callable[[memoryview], int],
         declared: int | None,
         most: int,
     ) -> None:
@@ -65,40 +68,49 @@ class StreamedBody(io.RawIOBase):
         try:
             time_limit.is_held = True
             try:
-                return self._read_into(buffer)
+                return self._read_into(memoryview(buffer).cast("B"))
             finally:
                 time_limit.release()
         except RequestTimeout:
             self._interrupted = True
             raise
 
-    def _read_into(self, buffer: "WriteableBuffer") -> int:
-        target = memoryview(buffer).cast("B")
+    def readall(self) -> bytes:
+        """The rest of the body. io.RawIOBase would ask for it in pieces of 8 KiB."""
+        whole = io.BytesIO()  # gives its memory away in the end, so no second copy is made
+        piece = memoryview(bytearray(_PIECE_BYTES))
+        while size := self.readinto(piece):
+            whole.write(piece[:size])
+        return whole.getvalue()
+
+    def _read_into(self, target: memoryview) -> int:
         if self._declared is not None:
             target = target[: self._declared - self._count]
-        if not target or not self._refill():
+        if not target:
             return 0
-        chunk = self._chunks[-1]
-        size = min(len(target), len(chunk))
-        target[:size] = chunk[:size]
-        if size == len(chunk):
-            self._chunks.pop()
-        else:
-            self._chunks[-1] = chunk[size:]
+        size = self._take_buffered(target)
+        if not size and not self._ended:
+            size = self._receive(target)
+            self._ended = not size
         self._count += size
+        if not size and self._declared is not None:
+            raise BodyError(
+                400, f"the request body ended after {self._count} of {self._declared} bytes"
+            )
         if self._most and self._count > self._most:
             raise BodyError(413, f"the request body exceeds request_max_body ({self._most} bytes)")
         return size
 
-    def _refill(self) -> bool:
-        while not self._chunks and not self._ended:
-            fresh = self._receive()
-            self._ended = not fresh
-            self._chunks = [memoryview(chunk) for chunk in reversed(fresh)]
-        if self._chunks:
-            return True
-        if self._declared is not None and self._count < self._declared:
-            raise BodyError(
-                400, f"the request body ended after {self._count} of {self._declared} bytes"
-            )
-        return False
+    def _take_buffered(self, target: memoryview) -> int:
+        chunks = self._chunks
+        taken = 0
+        while chunks and taken < len(target):
+            chunk = chunks[-1]
+            size = min(len(target) - taken, len(chunk))
+            target[taken : taken + size] = chunk[:size]
+            taken += size
+            if size == len(chunk):
+                chunks.pop()
+            else:
+                chunks[-1] = chunk[size:]
+        return taken

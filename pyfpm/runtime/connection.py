@@ -29,7 +29,6 @@ class Connection:
         "keep",
         "registered",
         "request_id",
-        "role",
         "served",
     )
 
@@ -46,7 +45,6 @@ class Connection:
         self.environ: dict[str, object] | None = None
         self.declared: int | None = None
         self.request_id = 0
-        self.role = 0
         self.keep = False
         self.body: list[bytes] = []
         self.body_bytes = 0

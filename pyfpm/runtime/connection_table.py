@@ -25,6 +25,7 @@ from pyfpm.scoreboard.slot import Word
 
 NS = 1_000_000_000
 _LINGER_NS = 5 * NS
+_PARKED = int(Word.PARKED)  # an IntEnum member as an index costs a call on the hot path
 _LINGER_READ_BYTES = 65536
 
 
@@ -39,7 +40,7 @@ class ConnectionTable:
         self.next_deadline_ns = 0  # 0: none
         self.closed_one = False  # since the engine last looked: there may be room for more
         self._epoll = epoll
-        self._words = slot.words
+        self._slot = slot
         self._limits = limits
         self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
 
@@ -51,10 +52,14 @@ class ConnectionTable:
         if connection.held_bytes:  # what had begun to arrive came to nothing, without a request
             connection.held_bytes = 0
             connection.deadline_ns = time.monotonic_ns() + self._keepalive_ns
-        self._register(connection)
-        self.parked[connection.fd] = connection
-        self._words[Word.PARKED] = len(self.parked)
-        self._bring_forward(connection.deadline_ns)
+        if not connection.registered:
+            self._register(connection)
+        parked = self.parked
+        parked[connection.fd] = connection
+        self._slot.put(_PARKED, len(parked))
+        deadline_ns = connection.deadline_ns
+        if not self.next_deadline_ns or deadline_ns < self.next_deadline_ns:
+            self.next_deadline_ns = deadline_ns
 
     def hold(self, connection: Connection) -> bool:
         """Put a half-sent request where the rest of it arrives; False if memory is used up.
@@ -71,7 +76,8 @@ class ConnectionTable:
             return False
         connection.held_bytes = held
         self.held_bytes += held
-        self._register(connection)
+        if not connection.registered:
+            self._register(connection)
         self.waiting[connection.fd] = connection
         self._bring_forward(connection.deadline_ns)
         return True
@@ -96,7 +102,8 @@ class ConnectionTable:
             self.close(connection)
             return
         connection.deadline_ns = time.monotonic_ns() + _LINGER_NS
-        self._register(connection)
+        if not connection.registered:
+            self._register(connection)
         self.lingering[connection.fd] = connection
         self._bring_forward(connection.deadline_ns)
 
@@ -122,7 +129,7 @@ class ConnectionTable:
 
     def count_without_one(self) -> None:
         """A connection that was here belongs to somebody else now, or to nobody."""
-        self._words[Word.PARKED] = len(self.parked)
+        self._slot.put(_PARKED, len(self.parked))
         self.closed_one = True
 
     def unregister(self, connection: Connection) -> None:
@@ -167,9 +174,8 @@ class ConnectionTable:
                     connection.close()
 
     def _register(self, connection: Connection) -> None:
-        if not connection.registered:
-            connection.registered = True
-            self._epoll.register(connection.fd, select.EPOLLIN)
+        connection.registered = True
+        self._epoll.register(connection.fd, select.EPOLLIN)
 
     def _bring_forward(self, deadline_ns: int) -> None:
         if not self.next_deadline_ns or deadline_ns < self.next_deadline_ns:

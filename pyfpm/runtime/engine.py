@@ -9,7 +9,6 @@ import select
 import time
 
 from pyfpm.errors import BadRequest, ProtocolError
-from pyfpm.fastcgi import Limits
 from pyfpm.kernel.watch import disarm
 from pyfpm.messages import Drain, Poke, RequestLimits
 from pyfpm.runtime.assembly import Assembly
@@ -24,11 +23,16 @@ from pyfpm.runtime.minder import Minder
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.recycling import Recycling
+from pyfpm.runtime.wake import Wake
 from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
 
-_RETRY_NS = NS
+# Where this is compiled, finding a function in its module takes as long as calling it.
+_read = os.read
+_monotonic_ns = time.monotonic_ns
+_LONGEST_WAIT_NS = 86_400 * NS  # select.epoll takes 24 days at most
 _PENDING = int(Word.PENDING)
+_CONNECTIONS = int(Word.CONNECTIONS)
 _IDLE = Stage.IDLE.code
 _READING = Stage.READING.code
 _DRAINING = Stage.DRAINING.code
@@ -68,18 +72,13 @@ class Engine:
         self._recycling = recycling
         self._slot = slot
         self._limits = limits
-        self._codec_limits = Limits(max_params_bytes=limits.max_params_bytes)
-        self._values = {
-            "FCGI_MAX_CONNS": str(limits.max_connections),
-            "FCGI_MAX_REQS": str(limits.max_connections),
-            "FCGI_MPXS_CONNS": "0",
-        }
         self._header_ns = int(limits.header_timeout_s * NS)
         self._keepalive_ns = int(limits.keepalive_timeout_s * NS)
         self._keepalive_most = limits.keepalive_max_requests
         self._serving: Connection | None = None
         self._is_child = False
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._connections = 0  # that have come so far
+        self._wake = Wake()
         self._minder = Minder(self, table.parked, hand_off) if use_minder else None
 
     # -- the loop ---------------------------------------------------------------------------
@@ -88,7 +87,8 @@ class Engine:
         """Serve until drained."""
         departure = self._departure
         self._epoll.register(self._orders.fileno(), select.EPOLLIN)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._wake.fileno(), select.EPOLLIN)
+        self._wake.hear_signals()
         self._intake.arm()
         while True:
             if departure.asked and not departure.begun:
@@ -104,21 +104,21 @@ class Engine:
         if self._is_child:
             return
         self._departure.ask(reason)
-        os.eventfd_write(self._wake, 1)
+        self._wake.ring()
 
     def _wait(self) -> list[tuple[int, int]]:
         self._exchange.account_cpu()
-        now_ns = time.monotonic_ns()
-        self._slot.words[_PENDING] = 0  # whatever was readable is in the next events
+        now_ns = _monotonic_ns()
+        self._slot.put(_PENDING, 0)  # whatever was readable is in the next events
         self._slot.enter(self._resting_stage(), now_ns)
         deadline_ns = self._table.next_deadline_ns
         if not (self._intake.armed or self._departure.begun):
             # Something may be free again without a close of ours, or by the minder's hand.
-            deadline_ns = min(deadline_ns or now_ns + _RETRY_NS, now_ns + _RETRY_NS)
+            deadline_ns = min(deadline_ns or now_ns + NS, now_ns + NS)
         if not deadline_ns:
             return self._epoll.poll()
         if deadline_ns > now_ns:
-            events = self._epoll.poll((deadline_ns - now_ns) / NS)
+            events = self._epoll.poll(min(deadline_ns - now_ns, _LONGEST_WAIT_NS) / NS)
             if events:
                 return events
         self._sweep()
@@ -136,7 +136,12 @@ class Engine:
 
     def _turn(self, events: list[tuple[int, int]]) -> None:
         """Take at most one new connection, then run whatever can be read."""
-        ready, resumed, sources = self._sort(events)
+        parked = self._parked
+        ready = [fd for fd, _ in events if fd in parked]
+        resumed: list[int] = []
+        sources: list[int] = []
+        if len(ready) != len(events):
+            self._sort_others(events, resumed, sources)
         if self._departure.asked and not self._departure.begun:
             return  # the drain gives away what is there: somebody may expect newer code to answer
         if self._departure.damaged:
@@ -162,35 +167,31 @@ class Engine:
         If one of them leaves the worker damaged, the others stay parked.
         """
         departure = self._departure
-        words = self._slot.words
+        slot = self._slot
         left = len(ready) + later
         for fd in ready:
             if departure.damaged:
                 break
             left -= 1
-            words[_PENDING] = left
+            slot.put(_PENDING, left)
             connection = self._parked.pop(fd, None)
             if connection is not None:
                 self._receive(connection)
 
-    def _sort(self, events: list[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
-        """Parked connections that are readable, half-sent requests that go on, and sources.
+    def _sort_others(
+        self, events: list[tuple[int, int]], resumed: list[int], sources: list[int]
+    ) -> None:
+        """Put half-sent requests that go on into `resumed`, and sources into `sources`.
 
-        Everything else is dealt with here, since it runs no application code.
+        What is neither of them nor parked is dealt with here, since it runs no application code.
         """
-        ready: list[int] = []
-        resumed: list[int] = []
-        sources: list[int] = []
         for fd, _ in events:
-            if fd in self._parked:
-                ready.append(fd)
-            elif fd in self._sources:
+            if fd in self._sources:
                 sources.append(fd)
             elif fd in self._table.waiting:
                 resumed.append(fd)
-            else:
+            elif fd not in self._parked:
                 self._take_other(fd)
-        return ready, resumed, sources
 
     def _take_other(self, fd: int) -> None:
         """An event for which no application code runs; or a stale one of a parked connection."""
@@ -198,12 +199,12 @@ class Engine:
             self._table.read_lingering(fd)
         elif fd == self._orders.fileno():
             self._take_order()
-        elif fd == self._wake:
-            os.eventfd_read(self._wake)
+        elif fd == self._wake.fileno():
+            self._wake.heed()
 
     def _sweep(self) -> None:
         """Close what has outstayed its deadline."""
-        late, idle = self._table.expired(time.monotonic_ns())
+        late, idle = self._table.expired(_monotonic_ns())
         for connection in late:
             self._orders.log("warning", "a request did not arrive in time: connection closed")
             if connection.request_id:
@@ -232,10 +233,10 @@ class Engine:
         return True
 
     def _admit(self, fd: int, ready: list[int], patience_ns: int) -> None:
-        connection = Connection(fd, self._codec_limits, self._values)
-        connection.deadline_ns = time.monotonic_ns() + patience_ns
-        words = self._slot.words
-        words[Word.CONNECTIONS] += 1
+        connection = self._assembly.new_connection(fd)
+        connection.deadline_ns = _monotonic_ns() + patience_ns
+        self._connections += 1
+        self._slot.put(_CONNECTIONS, self._connections)
         # Not registered yet: web servers connect and send in one go, and a connection that is
         # closed after its answer never needs to be.
         self._parked[fd] = connection
@@ -249,7 +250,7 @@ class Engine:
         self._intake.disarm()
         # The application may hold the descriptors, and then no close of ours says when one is
         # free: look again in a second.
-        self._table.next_deadline_ns = time.monotonic_ns() + _RETRY_NS
+        self._table.next_deadline_ns = _monotonic_ns() + NS
 
     def _listen_again(self) -> None:
         self._table.closed_one = False
@@ -262,7 +263,7 @@ class Engine:
     def _receive(self, connection: Connection) -> None:
         """Read once from a connection that is in no place, and go on from what came."""
         try:
-            data = os.read(connection.fd, READ_BYTES)
+            data = _read(connection.fd, READ_BYTES)
         except BlockingIOError:
             self._keep(connection)
             return
@@ -272,11 +273,12 @@ class Engine:
             self._table.close(connection)
             return
         try:
-            events = connection.codec.receive(data)
-            if not self._assembly.take(connection, events, self._table.held_bytes):
+            whole = connection.codec.receive_whole(data)
+            if whole is not None:
+                self._assembly.take_whole(connection, whole)
+            elif not self._assembly.take(connection, data, self._table.held_bytes):
                 self._keep(connection)
                 return
-            self._assembly.check_whole_body(connection)
         except ProtocolError as error:
             self._slot.words[Word.PROTOCOL_ERRORS] += 1
             self._orders.log("warning", f"protocol error, connection closed: {error}")
@@ -291,7 +293,7 @@ class Engine:
 
     def _serve(self, connection: Connection) -> None:
         minder = self._minder
-        started_ns = time.monotonic_ns()
+        started_ns = _monotonic_ns()
         self._serving = connection
         self.busy_since_ns = started_ns
         if minder is not None and minder.asleep:
@@ -365,7 +367,7 @@ class Engine:
         self._recycling = None
         while self._take_order():
             pass  # one that came during the last request may say what to do with the connections
-        self._slot.enter(_DRAINING, time.monotonic_ns())
+        self._slot.enter(_DRAINING, _monotonic_ns())
         ready: list[int] = []
         for fd in self._departure.begin():
             self._admit(fd, ready, self._keepalive_ns)
@@ -391,7 +393,7 @@ class Engine:
         self._exchange.abandon()
         self._epoll.close()
         self._orders.close()
-        os.close(self._wake)
+        self._wake.close_in_child()
         self._intake.close()
         if self._serving is not None:
             self._serving.close()

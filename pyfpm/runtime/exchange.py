@@ -5,11 +5,10 @@ import io
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pyfpm.errors import BadRequest
 from pyfpm.messages import RequestLimits
-from pyfpm.observe import Page
 from pyfpm.runtime.application import Application
 from pyfpm.runtime.body import StreamedBody
 from pyfpm.runtime.body_stream import READ_BYTES, BodyStream
@@ -22,7 +21,14 @@ from pyfpm.runtime.response import Response
 from pyfpm.runtime.wsgi import run_application
 from pyfpm.scoreboard import SlotWriter
 
-PageMaker = Callable[[str, str], Page]
+if TYPE_CHECKING:
+    from pyfpm.observe import Page  # loaded in pools with such pages only
+    from pyfpm.runtime.access_log import AccessLog  # and this where there is one
+
+_monotonic_ns = time.monotonic_ns  # found once: see the engine
+_CPU_EVERY_NS = 10_000_000
+
+PageMaker: TypeAlias = "Callable[[str, str], Page]"
 """A page of the pool's own, from (query string, method)."""
 
 
@@ -38,8 +44,10 @@ class Exchange:
         *,
         queue_limit: QueueLimit | None,
         ran_out: Callable[[], None],
+        access: "AccessLog | None" = None,
     ) -> None:
         """`ran_out` is called when there was no memory for a request."""
+        self._access = access
         self._queue_limit = queue_limit
         self._ran_out = ran_out
         self._reserve = MemoryReserve()
@@ -49,12 +57,14 @@ class Exchange:
         self._slot = slot
         self._pages = pages
         self._cpu_ns = time.process_time_ns()
+        self._next_cpu_ns = 0
         self._busy_ns = 0  # since the processor time was last looked at
         self.mean_ns = 0
         """How long requests took lately, the latest weighing an eighth."""
         self.ended_ns = 0
         """When the latest request ended."""
         self._response: Response | None = None
+        self._stream: BodyStream | None = None
 
     def answer(self, connection: Connection, started_ns: int) -> bool:
         """Serve the request of `connection`; False if the connection must be closed as it is."""
@@ -70,13 +80,15 @@ class Exchange:
             connection.fd, connection.request_id, method, self._write_timeout_s
         )
         is_page = False
+        if self._access is not None:
+            self._access.begin()
         try:
-            is_page = bool(self._pages) and self._answer_page(environ, response)
-            if is_page:
+            if self._pages and self._answer_page(environ, response):
+                is_page = True
                 return response.ended
             if self._queue_limit is not None:
                 self._queue_limit.check(environ)
-            environ["wsgi.input"] = self._body_of(connection, environ)
+            environ["wsgi.input"] = self._body_of(connection, environ, response)
             run_application(self._application, environ, response)
         except BadRequest as refusal:
             with contextlib.suppress(PeerGoneError):
@@ -90,7 +102,12 @@ class Exchange:
                 os._exit(0)  # the application let a child of its own come back to us
             self._response = None
             response.close()
+            if self._stream is not None:
+                self._stream.end()
+                self._stream = None
             self._end(started_ns, failed=response.failed and not is_page)
+            if self._access is not None:
+                self._access.write(environ, response, started_ns, self.ended_ns)
         return response.ended
 
     def is_running(self) -> bool:
@@ -101,17 +118,23 @@ class Exchange:
         """In a child that the application forked: the running response is not ours to send."""
         if self._response is not None:
             self._response.abandoned = True
+        if self._access is not None:
+            self._access.close()
 
     def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
         """Answer a request that must not reach the application; False as in `answer`."""
         environ = connection.environ or {}
         method = str(environ.get("REQUEST_METHOD", "GET"))
         response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
-        self.ended_ns = time.monotonic_ns()
+        self.ended_ns = _monotonic_ns()
         try:
             response.fail(refusal.status, str(refusal), refusal.headers)
         except PeerGoneError:
             return False
+        finally:
+            if self._access is not None:
+                self._access.begin()
+                self._access.write(environ, response, self.ended_ns, self.ended_ns)
         return True
 
     def _answer_without_memory(
@@ -138,16 +161,15 @@ class Exchange:
         response.finish(page.body)
         return True
 
-    def _body_of(self, connection: Connection, environ: dict[str, object]) -> io.BufferedIOBase:
+    def _body_of(
+        self, connection: Connection, environ: dict[str, object], response: Response
+    ) -> io.BufferedIOBase:
         declared = connection.declared
         if not connection.body_done:
-            raw = StreamedBody(
-                connection.body,
-                BodyStream(connection, self._limits.body_timeout_s).receive,
-                declared,
-                self._limits.max_body_bytes,
-            )
-            return io.BufferedReader(raw, READ_BYTES)
+            stream = self._stream = BodyStream(connection, response, self._limits.body_timeout_s)
+            most = self._limits.max_body_bytes
+            raw = StreamedBody(connection.body, stream.receive, declared, most)
+            return io.BufferedReader(raw, 2 * READ_BYTES)
         if not connection.body:
             if declared:
                 raise BadRequest(400, f"no body came where CONTENT_LENGTH says {declared}")
@@ -164,7 +186,7 @@ class Exchange:
         return io.BytesIO(body)
 
     def _end(self, started_ns: int, *, failed: bool) -> None:
-        now_ns = self.ended_ns = time.monotonic_ns()
+        now_ns = self.ended_ns = _monotonic_ns()
         duration_ns = now_ns - started_ns
         self._slot.end_request(duration_ns, failed=failed)
         self._busy_ns += duration_ns
@@ -173,11 +195,13 @@ class Exchange:
     def account_cpu(self) -> None:
         """The worker has nothing to do: write down the processor time of its last request.
 
-        The clock of the process is a system call, so it is read once for all requests of a turn;
-        the last one gets its share by duration.
+        The clock of the process is a system call, so it is read once for all requests of a turn,
+        and not again within 10 ms: the last request gets its share by duration, and only one that
+        was shorter than that can be left out.
         """
-        if not self._busy_ns:
+        if not self._busy_ns or self.ended_ns < self._next_cpu_ns:
             return
+        self._next_cpu_ns = self.ended_ns + _CPU_EVERY_NS
         cpu_ns = time.process_time_ns()
         used_ns = min(cpu_ns - self._cpu_ns, self._busy_ns)
         self._slot.share_cpu(used_ns, self._busy_ns)

@@ -38,6 +38,8 @@ _NEXT_PLEASE = frozenset(
 )
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+_set_blocking = os.set_blocking  # found once: see the engine
+
 
 class Intake:
     """The sources of new connections of one worker, on its epoll."""
@@ -55,40 +57,33 @@ class Intake:
         self._channel = channel
         self._listeners = {plan.descriptor: _Listener(plan) for plan in plans}
         self._has_listeners = True
-        self._armed = False
+        self.armed = False
+        """Whether new connections wake this worker."""
+        self.channel_source = channel.fileno()
+        """The source whose connections come from other workers."""
         self._refused = 0
         self._next_complaint_s = 0.0
 
     @property
     def sources(self) -> frozenset[int]:
         """The descriptors whose readiness means a new connection."""
-        return frozenset({*self._listeners, self._channel.fileno()})
-
-    @property
-    def channel_source(self) -> int:
-        """The source whose connections come from other workers."""
-        return self._channel.fileno()
-
-    @property
-    def armed(self) -> bool:
-        """Whether new connections wake this worker."""
-        return self._armed
+        return frozenset({*self._listeners, self.channel_source})
 
     def arm(self) -> None:
         """Be woken by new connections; shows anew what waits already."""
-        self._armed = True
+        self.armed = True
         for descriptor in self.sources:
             arm_exclusive(self._epoll, descriptor)
 
     def disarm(self) -> None:
         """Be woken no more. A wake-up may be on its way: `take_all` or `arm` follows."""
-        self._armed = False
+        self.armed = False
         for descriptor in self.sources:
             disarm(self._epoll, descriptor)
 
     def rearm(self) -> None:
         """Look again at everything, for a wake-up that got lost with another worker."""
-        if self._armed:
+        if self.armed:
             self.disarm()
             self.arm()
 
@@ -97,7 +92,7 @@ class Intake:
 
         OSError(EMFILE or the like) means that the process has no descriptor left.
         """
-        if source == self._channel.fileno():
+        if source == self.channel_source:
             taken = self._channel.take()
             if self._channel.lost:
                 lost, self._channel.lost = self._channel.lost, 0
@@ -174,7 +169,7 @@ class _Listener:
                 os.close(fd)
                 intake.note_refused(peer[0])
                 continue
-            os.set_blocking(fd, False)
+            _set_blocking(fd, False)
             return int(fd)
 
     def _admits(self, host: str) -> bool:

@@ -37,21 +37,22 @@ class Busy(Protocol):
     busy_since_ns: int  # when the running request began; 0 while none runs
 
 
-class Minder(threading.Thread):
-    """Watches over one engine for the life of the worker."""
+class Minder:
+    """Watches over one engine, from its first parked connection to the end of the worker."""
 
     def __init__(self, engine: Busy, parked: dict[int, Connection], hand_off: HandOff) -> None:
-        super().__init__(name="pyfpm minder", daemon=True)
         self._engine = engine
         self._parked = parked
         self._hand_off = hand_off
-        self._wake = threading.Event()
+        self._wake: threading.Event
         self.asleep = False
         self.started = False
 
     def start_once(self) -> None:
         """Start the thread with the first parked connection."""
-        self.start()
+        # Made here and not before: a worker without kept connections never pays for them.
+        self._wake = threading.Event()
+        threading.Thread(target=self.run, name="pyfpm minder", daemon=True).start()
         self.started = True
 
     def wake(self) -> None:

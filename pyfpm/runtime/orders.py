@@ -1,15 +1,22 @@
 """The worker's end of the control socket: orders from the master, words to it."""
 
+import os
 import socket
+from typing import TYPE_CHECKING
 
 from pyfpm.errors import ProtocolError
+from pyfpm.kernel.descriptors import receive_with_descriptors
 from pyfpm.messages import (
     MAX_MESSAGE_BYTES,
     LogLine,
     Message,
+    NewAccessLog,
     decode_message,
     encode_message,
 )
+
+if TYPE_CHECKING:
+    from pyfpm.runtime.access_log import AccessLog  # loaded in pools that have one
 
 
 class Orders:
@@ -19,6 +26,8 @@ class Orders:
         self._control = control
         control.setblocking(False)
         self.unsaid = 0
+        self.access: AccessLog | None = None
+        """Gets the new file after a rotation."""
 
     def fileno(self) -> int:
         """Readable while an order waits."""
@@ -27,7 +36,7 @@ class Orders:
     def take(self) -> Message | None:
         """The next order; None when there is none now. EOFError when the master is gone."""
         try:
-            data = self._control.recv(MAX_MESSAGE_BYTES)
+            data, descriptors, _ = receive_with_descriptors(self._control, MAX_MESSAGE_BYTES, 1)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -35,10 +44,22 @@ class Orders:
         if not data:
             raise EOFError
         try:
-            return decode_message(data)
+            order = decode_message(data)
         except ProtocolError as error:
             self.log("error", f"an order that means nothing: {error}")
-            return None
+            order = None
+        if isinstance(order, NewAccessLog) and self.access is not None:
+            self._switch(self.access, descriptors)
+        else:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return order
+
+    def _switch(self, access: "AccessLog", descriptors: list[int]) -> None:
+        if descriptors:
+            access.switch(descriptors[0])
+        else:  # the kernel dropped it (MSG_CTRUNC)
+            self.log("warning", "no descriptors left: the access log goes on in its old file")
 
     def tell(self, message: Message) -> None:
         """Say something; lost where the socket is full, and counted."""

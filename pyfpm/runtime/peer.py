@@ -4,9 +4,14 @@ import os
 import select
 from collections.abc import Sequence
 
+from pyfpm.errors import ResponseError
 from pyfpm.runtime.time_limit import time_limit
 
-_IOV_MOST = 512
+# Each buffer costs Python a look at every call, and a Unix socket takes 208 KiB at a time as Linux
+# is shipped: the records of 512 KiB are more than leave in one call.
+_IOV_MOST = 16
+
+_POLL_MOST_MS = 2**31 - 1  # 24 days; select.poll takes no more
 
 Part = bytes | memoryview
 
@@ -40,31 +45,55 @@ def _write_rest(fd: int, rest: memoryview, timeout_s: float) -> None:
 
 def write_parts(fd: int, parts: Sequence[Part], timeout_s: float) -> None:
     """Write all parts in order with as few system calls as the kernel allows, without copying."""
-    views = [memoryview(part) for part in parts]
+    pieces = list(parts)
     first = 0
-    while first < len(views):
+    while first < len(pieces):
         try:
-            written = os.writev(fd, views[first : first + _IOV_MOST])
+            written = os.writev(fd, pieces[first : first + _IOV_MOST])
         except BlockingIOError:
             _wait(fd, select.POLLOUT, timeout_s, "stopped reading")
             continue
         except OSError as error:
             raise PeerGoneError(error.strerror) from error
-        while first < len(views) and written >= len(views[first]):
-            written -= len(views[first])
+        while first < len(pieces) and written >= len(pieces[first]):
+            written -= len(pieces[first])
             first += 1
         if written:
-            views[first] = views[first][written:]
+            pieces[first] = memoryview(pieces[first])[written:]
 
 
-def read_some(fd: int, size: int, timeout_s: float) -> bytes:
-    """Up to `size` bytes, waiting for the first; empty at the end of the stream.
+def send_file(fd: int, source: int, offset: int, size: int, timeout_s: float) -> None:
+    """Send so many bytes of the file `source`, which do not pass through our memory.
+
+    ResponseError if the file ends before that; a write or read that fails as in `write_all` and
+    os.pread.
+    """
+    while size:
+        try:
+            sent = os.sendfile(fd, source, offset, size)
+        except BlockingIOError:
+            _wait(fd, select.POLLOUT, timeout_s, "stopped reading")
+            continue
+        except OSError:
+            # The peer has gone, the file cannot be read, or its file system knows no sendfile:
+            # the long way tells these apart.
+            data = os.pread(source, size, offset)
+            write_all(fd, data, timeout_s)
+            sent = len(data)
+        if not sent:
+            raise ResponseError(f"the file became {size} bytes shorter while it was sent")
+        offset += sent
+        size -= sent
+
+
+def read_into(fd: int, target: memoryview, timeout_s: float) -> int:
+    """Read what is there into `target`, waiting for the first byte; 0 at the end of the stream.
 
     PeerGoneError on a broken connection, TimeoutError if nothing comes for `timeout_s`.
     """
     while True:
         try:
-            return os.read(fd, size)
+            return os.readv(fd, (target,))
         except BlockingIOError:
             _wait(fd, select.POLLIN, timeout_s, "sent nothing")
         except OSError as error:
@@ -75,7 +104,7 @@ def _wait(fd: int, what: int, timeout_s: float, failing: str) -> None:
     poller = select.poll()
     poller.register(fd, what)
     with time_limit.waiting():
-        events = poller.poll(timeout_s * 1000 if timeout_s > 0 else None)
+        events = poller.poll(min(timeout_s * 1000, _POLL_MOST_MS) if timeout_s > 0 else None)
     if not events:
         if what == select.POLLIN:
             raise TimeoutError(f"the web server {failing} for {timeout_s:g} s")

@@ -9,6 +9,9 @@ import os
 import socket
 import stat
 import threading
+import time
+
+_LEAVING_TRIES, _LEAVING_S = 40, 0.005
 
 # Native thread pools that restart themselves after a fork, by the name of their library in
 # /proc/self/maps. OpenBLAS and OpenMP runtimes register pthread_atfork handlers for this.
@@ -56,10 +59,20 @@ def _peer_of(descriptor: int) -> str | None:
 
 
 def _native_threads() -> str:
-    if len(os.listdir("/proc/self/task")) <= 1:
+    if _is_alone():
         return ""
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         mapped = maps.read()
     if any(library in mapped for library in _FORK_SAFE_POOLS):
         return ""
+    # One that Python has joined may still be on its way out: joining waits for the end of its
+    # Python code, and the kernel's part of it goes when the processor has time for that.
+    for _ in range(_LEAVING_TRIES):
+        time.sleep(_LEAVING_S)
+        if _is_alone():
+            return ""
     return "the import started native threads that pyfpm does not know to be fork-safe"
+
+
+def _is_alone() -> bool:
+    return len(os.listdir("/proc/self/task")) <= 1

@@ -33,6 +33,7 @@ from pyfpm.scoreboard.slot import Word
 
 EXIT_BOOT_FAILED = 70
 EXIT_NO_DESCRIPTORS = 71
+DRAIN_SIGNALS = (signal.SIGTERM, signal.SIGQUIT)
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REPARENT_TRIES = 2000
 # Reserved: TERM is the application's to replace, and the end of the master must reach us anyway.
@@ -48,15 +49,17 @@ def run_worker(
     control: socket.socket,
     stacks: int,
     application: Application | None,
+    shared: SharedMemory,
+    access_fd: int | None = None,
 ) -> NoReturn:
     """Be a worker; ends the process. stdout and stderr are in place already.
 
-    `stacks` is the pipe that takes the stacks of all threads.
+    `stacks` is the pipe that takes the stacks of all threads, `access_fd` the access log.
     """
     code = EXIT_BOOT_FAILED
     identity = _identity_of(control.fileno())
     try:
-        code = _Worker(document, spawn, control, stacks).run(application)
+        code = _Worker(document, spawn, control, stacks, shared, access_fd).run(application)
     except BaseException:  # noqa: BLE001 - the worker's boundary: a traceback and an exit code
         if _identity_of(control.fileno()) == identity:
             traceback.print_exc()
@@ -69,12 +72,20 @@ def run_worker(
 
 class _Worker:
     def __init__(
-        self, document: BootDocument, spawn: Spawn, control: socket.socket, stacks: int
+        self,
+        document: BootDocument,
+        spawn: Spawn,
+        control: socket.socket,
+        stacks: int,
+        shared: SharedMemory,
+        access_fd: int | None,
     ) -> None:
+        self._access_fd = access_fd
         self._document = document
         self._spawn = spawn
         self._control = control
         self._stacks = stacks
+        self._shared = shared
         self._started_ns = time.monotonic_ns()
         self._engine: Engine | None = None
         self._drain_reason = ""
@@ -85,10 +96,11 @@ class _Worker:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for signum in _IGNORED:
             signal.signal(signum, ignore_signal)
-        for signum in (signal.SIGTERM, signal.SIGQUIT):
+        for signum in DRAIN_SIGNALS:
             signal.signal(signum, self._on_drain_signal)
         signal.signal(_MASTER_DIED, self._on_master_died)
         signal.signal(ReservedSignal.REQUEST_TIMEOUT, time_limit.on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DRAIN_SIGNALS)
         # Before the application is imported: a boot that hangs can be looked into, too. It looks at
         # the threads without their lock, so CPython 3.11 may crash where one starts or ends at that
         # very moment (one dump in 4 to 265 of a process that did nothing else). That is the price
@@ -99,8 +111,7 @@ class _Worker:
         if not _tie_to_master(document.master_pid):
             return 0
         set_title(f"pyfpm: pool {document.pool} worker {self._spawn.slot}")
-        shared = SharedMemory(document.slots)
-        slot = SlotWriter(shared.board.slot(self._spawn.slot))
+        slot = SlotWriter(self._shared.board.slot(self._spawn.slot))
         slot.claim(
             pid=os.getpid(),
             serial=self._spawn.serial,
@@ -115,7 +126,9 @@ class _Worker:
         except SpawnError as error:
             self._control.send(encode_message(BootFailed(str(error))))
             return EXIT_BOOT_FAILED
-        engine = self._engine = construct_engine(document, self._control, application, shared, slot)
+        engine = self._engine = construct_engine(
+            document, self._control, application, self._shared, slot, self._access_fd
+        )
         now_ns = time.monotonic_ns()
         boot_ns = now_ns - self._started_ns
         slot.words[Word.BOOT_NS] = boot_ns

@@ -4,33 +4,20 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from pyfpm.errors import ResponseError
 from pyfpm.runtime.application import Application
 from pyfpm.runtime.body import BodyError
 from pyfpm.runtime.complaints import complain, report
+from pyfpm.runtime.file_wrapper import FileWrapper
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
 from pyfpm.runtime.time_limit import RequestTimeout, time_limit
 
-_FILE_CHUNK_BYTES = 4 * 65528  # four full STDOUT records a read
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: a file in chunks; recognised by the interface and read in large ones."""
-
-    def __init__(self, file: Any, block_size: int = 8192) -> None:
-        self.file = file
-        self.block_size = block_size
-        if hasattr(file, "close"):
-            self.close: Callable[[], None] = file.close
-
-    def __iter__(self) -> Iterator[bytes]:
-        # Not until b"": a file opened as text ends with "", which would go on for ever.
-        while data := self.file.read(self.block_size):
-            yield data
+# A body up to here is joined and leaves at once.
+_LONG_BYTES = 256 * 1024
 
 
 def environ_template() -> dict[str, object]:
@@ -110,14 +97,10 @@ def _close(result: Any, environ: dict[str, object]) -> None:
 
 def _send(result: Iterable[bytes], response: Response) -> None:
     if isinstance(result, (list, tuple)):
-        body = result[0] if len(result) == 1 else b"".join(result)
-        if not isinstance(body, bytes):
-            raise ResponseError(f"the body must be bytes, not {type(body).__name__}")
-        time_limit.is_held = True  # the application is done: what is left is ours
-        response.finish(body)
+        _send_whole(result, response)
         return
-    if isinstance(result, FileWrapper):
-        result.block_size = max(result.block_size, _FILE_CHUNK_BYTES)
+    if isinstance(result, FileWrapper) and result.send(response):
+        result = ()
     for chunk in result:
         if response.wants_no_body:
             break
@@ -127,6 +110,35 @@ def _send(result: Iterable[bytes], response: Response) -> None:
             response.write(chunk)
     time_limit.is_held = True
     response.finish()
+
+
+def _send_whole(chunks: Sequence[bytes], response: Response) -> None:
+    """Send a body that is all here; the response gets a Content-Length however long it is."""
+    size = 0
+    for chunk in chunks:
+        if not isinstance(chunk, bytes):
+            raise ResponseError(f"the body must be bytes, not {type(chunk).__name__}")
+        size += len(chunk)
+    if size > _LONG_BYTES:
+        response.announce(size)
+        _send_long(chunks, response)
+        chunks = ()
+    time_limit.is_held = True  # the application is done: what is left is ours
+    response.finish(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+
+def _send_long(chunks: Sequence[bytes], response: Response) -> None:
+    """Send long chunks as they are, and short ones together."""
+    short: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        if size + len(chunk) > _LONG_BYTES:
+            response.write(b"".join(short))
+            short.clear()
+            size = 0
+        short.append(chunk)
+        size += len(chunk)
+    response.write(b"".join(short))  # a single one is not copied by this
 
 
 def _end_child(error: BaseException) -> NoReturn:

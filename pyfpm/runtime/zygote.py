@@ -6,7 +6,6 @@ master is trusted here; what the zygote says is not trusted there.
 """
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -36,8 +35,17 @@ from pyfpm.messages import (
 )
 from pyfpm.messages.boot import decode_boot_document
 from pyfpm.runtime.application import Application, load_application
+from pyfpm.runtime.construction import load_options
 from pyfpm.runtime.preload import find_fork_hazard
-from pyfpm.runtime.worker import EXIT_BOOT_FAILED, ignore_signal, leave, run_worker
+from pyfpm.runtime.shared import SharedMemory
+from pyfpm.runtime.sharing import settle_memory
+from pyfpm.runtime.worker import (
+    DRAIN_SIGNALS,
+    EXIT_BOOT_FAILED,
+    ignore_signal,
+    leave,
+    run_worker,
+)
 
 _IGNORED = (
     signal.SIGINT,
@@ -76,6 +84,8 @@ class Zygote:
     def __init__(self, document: BootDocument, control: socket.socket) -> None:
         self._document = document
         self._control = control
+        self._shared = SharedMemory(document.slots)
+        self._fillings: list[bytes] = []
         last = InheritedDescriptor.LISTENERS + len(document.listeners)
         # The boot document is closed: what the import opens first gets its number.
         self._own = frozenset(range(last)) - {InheritedDescriptor.BOOT_DOCUMENT}
@@ -87,6 +97,7 @@ class Zygote:
 
     def run(self, started_s: float) -> int:
         """Boot, then serve spawn requests until the master closes the socket."""
+        load_options(self._document)
         application: Application | None = None
         if self._document.preload is not False:
             try:
@@ -100,8 +111,7 @@ class Zygote:
                 return 0
             for name in self._document.single_threaded_numerics:
                 os.environ.pop(name, None)
-            gc.collect()
-            gc.freeze()
+            self._fillings = settle_memory()
         self._tell(Ready(time.monotonic() - started_s, application is not None, ""))
         return self._serve(application)
 
@@ -121,8 +131,10 @@ class Zygote:
 
     def _spawn(self, spawn: Spawn, descriptors: list[int], application: Application | None) -> None:
         """Fork twice: the middle process ends at once, so the worker becomes the master's child."""
-        if len(descriptors) != 4:
-            self._tell(SpawnFailed(spawn.serial, f"{len(descriptors)} descriptors instead of 4"))
+        wanted = 5 if self._document.access_format else 4
+        if len(descriptors) != wanted:
+            text = f"{len(descriptors)} descriptors instead of {wanted}"
+            self._tell(SpawnFailed(spawn.serial, text))
             return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # or each worker would print what the import left in the buffer
@@ -154,6 +166,8 @@ class Zygote:
         application: Application | None,
         writer: int,
     ) -> NoReturn:
+        # A signal that comes between the worker's fork and its handlers waits for them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, DRAIN_SIGNALS)
         try:
             worker = os.fork()
             if worker == 0:
@@ -166,13 +180,16 @@ class Zygote:
     def _be_worker(
         self, spawn: Spawn, descriptors: list[int], application: Application | None
     ) -> NoReturn:
-        control, stdout, stderr, stacks = descriptors
+        control, stdout, stderr, stacks, *access = descriptors
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.close(stdout)
         os.close(stderr)
         self._control.close()
-        run_worker(self._document, spawn, socket.socket(fileno=control), stacks, application)
+        link = socket.socket(fileno=control)
+        access_fd = access[0] if access else None
+        shared = self._shared
+        run_worker(self._document, spawn, link, stacks, application, shared, access_fd)
 
     def _tell(self, message: Message) -> None:
         # A master that hung up in between shows itself at the next receive.

@@ -73,9 +73,9 @@ class NoticeWriter:
 
     def publish(self, **changes: int | str) -> None:
         """Change the named fields of `NoticeCopy`."""
-        updated = replace(self.current, **changes)  # type: ignore[arg-type]  # names and types as there
-        if updated == self.current:
+        if all(getattr(self.current, name) == value for name, value in changes.items()):
             return
+        updated = replace(self.current, **changes)  # type: ignore[arg-type]  # names and types as there
         # Everything that may fail is done before the page is touched: a failure in between would
         # leave the sequence odd, and every reader would try in vain from then on.
         words = _WORDS.pack(*(getattr(updated, name) for name in _WORD_NAMES))

@@ -145,11 +145,12 @@ class SlotWriter:
     item assignments by `Word` index, which are single aligned stores and need no sequence.
     """
 
-    __slots__ = ("_bytes", "_requests", "words")
+    __slots__ = ("_bytes", "_requests", "_words", "words")
 
     def __init__(self, slot: memoryview) -> None:
         self._bytes = slot
         self.words = slot[:STAGE_AT].cast("Q")
+        self._words = self.words  # the same memory; typed where this is compiled
         self._requests = 0
 
     def claim(self, *, pid: int, serial: int, generation: int, now_ns: int, epoch_s: int) -> None:
@@ -165,8 +166,12 @@ class SlotWriter:
 
     def enter(self, stage_code: int, now_ns: int) -> None:
         """Change the stage, and with it the time since when it holds."""
-        self.words[_STAGE_SINCE_NS] = now_ns
+        self._words[_STAGE_SINCE_NS] = now_ns
         self._bytes[STAGE_AT] = stage_code
+
+    def put(self, word: int, value: int) -> None:
+        """Store one of the counters that need no sequence."""
+        self._words[word] = value
 
     def begin_request(self, now_ns: int, texts: bytes, length: int) -> None:
         """A request starts running.
@@ -174,7 +179,7 @@ class SlotWriter:
         `texts` are its method, user, script and URI, separated by NUL: one copy instead of four.
         `length` is the declared length of its body, 0 if unknown.
         """
-        words = self.words
+        words = self._words
         area = self._bytes
         words[_SEQUENCE] += 1
         words[_REQUEST_STARTED_NS] = now_ns
@@ -186,7 +191,7 @@ class SlotWriter:
 
     def end_request(self, duration_ns: int, *, failed: bool) -> None:
         """The request is over; `failed` says that its status was 5xx or that it broke midway."""
-        words = self.words
+        words = self._words
         self._requests += 1
         words[_SEQUENCE] += 1
         words[_REQUESTS] = self._requests
@@ -197,5 +202,5 @@ class SlotWriter:
 
     def share_cpu(self, used_ns: int, busy_ns: int) -> None:
         """`used_ns` of processor time fell on requests of `busy_ns`; the last gets its share."""
-        words = self.words
+        words = self._words
         words[_LAST_CPU_NS] = used_ns * words[_LAST_DURATION_NS] // busy_ns

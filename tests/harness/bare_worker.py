@@ -69,9 +69,11 @@ for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(line_buffering=True)
 from pyfpm.messages import Spawn
 from pyfpm.messages.boot import decode_boot_document
+from pyfpm.runtime.shared import SharedMemory
 from pyfpm.runtime.worker import run_worker
 control = socket.socket(fileno=3)
-run_worker(decode_boot_document(document.encode()), Spawn(1, 0), control, 20, None)
+boot = decode_boot_document(document.encode())
+run_worker(boot, Spawn(1, 0), control, 20, None, SharedMemory(boot.slots))
 """
 _STACKS = 20
 
@@ -194,6 +196,8 @@ class BareWorker:
             minder=True,
             process_control_timeout_s=5,
             single_threaded_numerics=(),
+            access_format="",
+            access_suppressed=(),
         )
         return replace(document, **self._document)
 

@@ -5,6 +5,7 @@ make such texts for a set of routes (URL prefix to address); the files in `deplo
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -56,7 +57,7 @@ class WebServer:
 
     @property
     def site_text(self) -> str:
-        return self.site.replace("PORT", str(self.port))
+        return re.sub(r"\bPORT\b", str(self.port), self.site)  # SERVER_PORT is another word
 
     @property
     def url(self) -> str:

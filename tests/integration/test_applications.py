@@ -197,7 +197,7 @@ def test_import_of_the_package_loads_no_runtime():
             "from pyfpm import *\n"
             "print(before, public, RequestTimeout, extend_timeout is pyfpm.extend_timeout)\n"
         )
-        == "['pyfpm.errors'] True <class 'pyfpm.RequestTimeout'> True"
+        == "['pyfpm.errors', 'pyfpm.form'] True <class 'pyfpm.RequestTimeout'> True"
     )
 
 

@@ -92,9 +92,9 @@ app = hello:app
 
 def test_a_key_that_is_not_built_yet_is_refused(folder):
     """Accepted and ignored would be worse than refused."""
-    text = f"[pool:one]\napp = hello:app\nlisten = {folder}/s\n{IDENTITY}\naccess.log = a.log\n"
+    text = f"[pool:one]\napp = hello:app\nlisten = {folder}/s\n{IDENTITY}\nstdout_logfile = a.log\n"
     message = refuse(folder, text)
-    assert f":{line_of(text, 'access.log')}: " in message
+    assert f":{line_of(text, 'stdout_logfile')}: " in message
     assert "not supported yet" in message
 
 

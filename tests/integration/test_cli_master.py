@@ -123,6 +123,21 @@ def test_request_sends_what_was_asked(fpm, tmp_path):
     assert seen["REMOTE_USER"] == "eve"
 
 
+def test_request_sends_bytes_that_are_no_text(fpm):
+    """Clients send such, and whoever wants to see it again has to be able to."""
+    done = fpm.command(
+        *("request", fpm.address("shop.sock"), "/environ?q=\udcff"),
+        *("-H", "User-Agent: a\udcff", "--param", "REMOTE_USER=\udcfe"),
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["QUERY_STRING"] == "q=\xff"
+    assert seen["HTTP_USER_AGENT"] == "a\xff"
+    assert seen["REMOTE_USER"] == "\xfe"
+    done = fpm.command("request", fpm.address("shop.sock"), "/\udcff", "-d", "\udcff")
+    assert done.stderr.startswith("Status: 404 ")
+
+
 def test_request_answered_with_an_http_error_is_still_an_answer(fpm):
     """404 is an answer of the application: exit code 0, as with curl."""
     done = fpm.command("request", fpm.address("shop.sock"), "/nowhere")

@@ -20,6 +20,7 @@ from pyfpm.messages import (
     RequestLimits,
     decode_message,
 )
+from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES
 
 NOBODY = Identity(None, None, (), "", "", None, False)
 PACKAGE = Path(__file__).parents[2] / "pyfpm"
@@ -246,13 +247,15 @@ def boot_document(folder, module, master_pid):
         minder=False,
         process_control_timeout_s=1,
         single_threaded_numerics=(),
+        access_format="",
+        access_suppressed=(),
     )
 
 
-def zygote_descriptors(document, package):
-    """Map everything that a zygote expects; it makes no use of the memory before it forks."""
+def zygote_descriptors(document, package, memory):
+    """Map everything that a zygote expects; it makes no use of most of it before it forks."""
     unused = range(InheritedDescriptor.BOARD, InheritedDescriptor.LISTENERS)
-    return dict.fromkeys(unused, document) | {
+    return dict.fromkeys(unused, memory) | {
         InheritedDescriptor.BOOT_DOCUMENT: document,
         InheritedDescriptor.PACKAGE: package,
     }
@@ -264,6 +267,8 @@ def boot(folder, module, *, identity=NOBODY, master_pid=None):
     os.write(document, boot_document(folder, module, master_pid or os.getpid()).encode())
     os.lseek(document, 0, os.SEEK_SET)
     package = os.open(PACKAGE, os.O_PATH)
+    memory = os.memfd_create("board or notice")
+    os.truncate(memory, max(SLOT_BYTES, NOTICE_BYTES))
     try:
         return Launched(
             "/usr/bin/python3",
@@ -271,9 +276,10 @@ def boot(folder, module, *, identity=NOBODY, master_pid=None):
             BOOTSTRAP,
             directory=folder,
             identity=identity,
-            descriptors=zygote_descriptors(document, package),
+            descriptors=zygote_descriptors(document, package, memory),
         )
     finally:
+        os.close(memory)
         os.close(document)
         os.close(package)
 

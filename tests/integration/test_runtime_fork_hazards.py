@@ -44,6 +44,17 @@ def test_harmless_leftovers_are_no_hazard(code):
     assert hazard_after(code) == ""
 
 
+def test_native_thread_on_its_way_out_is_waited_for():
+    """A joined thread may be in the kernel's list a moment longer than in Python's."""
+    code = (
+        "import ctypes\n"
+        "c, thread = ctypes.CDLL(None), ctypes.c_ulong()\n"
+        "c.pthread_create(ctypes.byref(thread), None, c.usleep, ctypes.c_void_p(50_000))"
+    )
+    assert hazard_after(code) == ""
+    assert "native threads" in hazard_after(code.replace("50_000", "5_000_000"))
+
+
 def test_thread_is_a_hazard_with_its_name():
     """It would be missing in every worker, with whatever lock it held."""
     code = "threading.Thread(target=time.sleep, args=[60], name='metrics', daemon=True).start()"

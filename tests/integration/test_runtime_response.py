@@ -1,6 +1,8 @@
 """A WSGI application's response on the wire: what is sent, and what is never completed."""
 
 import contextlib
+import fcntl
+import gzip
 import io
 import os
 import socket
@@ -9,10 +11,12 @@ import time
 
 import pytest
 
+from pyfpm.errors import ResponseError
 from pyfpm.fastcgi import ClientConnection, EndRequest, Stdout
-from pyfpm.runtime.peer import PeerGoneError, read_some, write_all, write_parts
+from pyfpm.runtime.file_wrapper import FileWrapper
+from pyfpm.runtime.peer import PeerGoneError, read_into, send_file, write_all, write_parts
 from pyfpm.runtime.response import Response
-from pyfpm.runtime.wsgi import FileWrapper, run_application
+from pyfpm.runtime.wsgi import run_application
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -149,13 +153,95 @@ def test_lists_are_joined_and_measured(chunks, body):
     assert sent.header("Content-Length") == str(len(body))
 
 
-@pytest.mark.parametrize("size", [64_900, 65_000, 65_535, 65_536, 200_000, 5_000_000])
-def test_long_bodies_arrive_whole_in_records_below_the_limit(size):
+LONG_SIZES = [
+    64_900, 65_000, 65_528, 65_535, 65_536, 200_000, 262_144, 262_145, 524_224, 524_225, 5_000_000
+]  # fmt: skip
+
+
+def noise(size):
+    """So many bytes that are not the same anywhere near each other."""
+    return os.urandom(1009) * (size // 1009) + b"x" * (size % 1009)
+
+
+@pytest.mark.parametrize("size", LONG_SIZES)
+@pytest.mark.parametrize("form", [answering, streaming])
+def test_long_bodies_arrive_whole_in_records_below_the_limit(form, size):
     """Around the sizes where one write becomes several and one record two."""
-    body = os.urandom(1000) * (size // 1000) + b"x" * (size % 1000)
-    sent = exchange(answering(body))
+    body = noise(size)
+    sent = exchange(form(body))
     assert (sent.body == body, sent.complete) == (True, True)
     assert max(map(len, sent.records)) < 65_536
+    length = None if form is streaming else str(size)
+    assert sent.header("Content-Length") == length
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[300_000] * 3, [1000] * 700, [10, 600_000, 10, 0, 10], [262_144, 1], [0, 262_145], [7] * 2],
+    ids=str,
+)
+def test_long_lists_arrive_whole_with_their_length(sizes):
+    """They are not joined, and are one body with a Content-Length all the same."""
+    chunks = [noise(size) for size in sizes]
+    sent = exchange(answering(*chunks))
+    assert (sent.body == b"".join(chunks), sent.complete) == (True, True)
+    assert sent.header("Content-Length") == str(sum(sizes))
+
+
+def test_long_list_with_something_else_in_it_is_a_clean_500():
+    """Although what comes before could have been sent already."""
+    sent = exchange(answering(noise(400_000), "text"))
+    assert (sent.status, sent.complete) == ("500 Internal Server Error", True)
+    assert "must be bytes, not str" in sent.errors
+
+
+def test_long_list_shorter_than_declared_is_a_clean_500():
+    """As with a short one, nothing of it has left."""
+    sent = exchange(answering(*[noise(300_000)] * 2, headers=[("Content-Length", "600001")]))
+    assert (sent.status, sent.complete) == ("500 Internal Server Error", True)
+    assert "1 bytes shorter" in sent.errors
+
+
+def test_long_list_longer_than_declared_is_cut_and_complained_about():
+    """Nothing is sent beyond the declared length."""
+    chunks = [noise(300_000)] * 2
+    sent = exchange(answering(*chunks, headers=[("Content-Length", "400000")]))
+    assert (sent.body == b"".join(chunks)[:400_000], sent.complete) == (True, True)
+    assert "sent 200000 bytes more than its Content-Length" in sent.errors
+
+
+def test_long_list_is_not_sent_for_a_head_request():
+    """Nor is a length declared that the application has not declared."""
+    sent = exchange(answering(*[noise(300_000)] * 2), method="HEAD")
+    assert (sent.body, sent.complete, sent.header("Content-Length")) == (b"", True, None)
+
+
+def test_long_list_after_write_ends_the_same_body():
+    """The head has left: no length can be declared any more."""
+
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)(b"first")
+        return [b"a" * 300_000, b"b" * 300_000]
+
+    sent = exchange(application)
+    assert sent.body == b"first" + b"a" * 300_000 + b"b" * 300_000
+    assert (sent.complete, sent.header("Content-Length")) == (True, None)
+
+
+@pytest.mark.parametrize("form", [answering, streaming])
+def test_long_body_for_a_peer_that_leaves_is_not_completed(form):
+    """It went away between two groups of records."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    response = Response(ours.fileno(), 1, "GET", 5)
+    reader = threading.Thread(
+        target=lambda: (theirs.recv(400_000, socket.MSG_WAITALL), theirs.close())
+    )
+    reader.start()
+    run_application(form(noise(5_000_000)), {"wsgi.errors": io.StringIO()}, response)
+    reader.join(10)
+    ours.close()
+    assert (response.begun, response.ended, response.peer_left) == (True, False, True)
 
 
 def test_generator_streams_each_chunk_as_it_comes():
@@ -516,6 +602,160 @@ def test_wrapped_file_is_sent_from_where_it_stands_and_up_to_the_declared_length
     assert (sent.body, sent.complete) == (b"234", True)
 
 
+FILE_SIZES = [
+    0, 1, 61_440, 188_415, 188_416, 188_417, 188_416 + 61_440, 188_416 + 61_441, 188_416 + 122_881,
+    3_000_000,
+]  # fmt: skip
+
+
+def open_plainly(path):
+    return path.open("rb")
+
+
+def open_unbuffered(path):
+    return path.open("rb", buffering=0)
+
+
+def open_for_update(path):
+    return path.open("r+b")
+
+
+@pytest.mark.parametrize("size", FILE_SIZES)
+@pytest.mark.parametrize("opened", [open_plainly, open_unbuffered, open_for_update])
+def test_wrapped_real_file_arrives_whole(tmp_path, opened, size):
+    """Around the sizes where the kernel sends a part by itself."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(size))
+    with opened(path) as file:
+        sent = exchange(sending(file))
+    assert (sent.body == path.read_bytes(), sent.complete) == (True, True)
+    assert sent.header("Content-Length") == (None if size else "0")
+    assert file.closed
+
+
+@pytest.mark.parametrize("declared", [0, 1, 188_416, 188_416 + 61_440, 400_000, 2_999_000])
+def test_part_of_a_wrapped_real_file_is_sent_from_where_it_stands(tmp_path, declared):
+    """With a Content-Length, and END_REQUEST in the write of its last byte."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(3_000_000))
+    with path.open("rb") as file:
+        file.read(1000)
+        sent = exchange(sending(file, headers=[("Content-Length", str(declared))]))
+    assert sent.body == path.read_bytes()[1000 : 1000 + declared]
+    assert (sent.complete, sent.errors) == (True, "")
+
+
+def test_wrapped_real_file_is_not_sent_for_a_head_request(tmp_path):
+    """HEAD asks for the head."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(1_000_000))
+    sent = exchange(sending(path.open("rb")), method="HEAD")
+    assert (sent.body, sent.complete) == (b"", True)
+
+
+def test_wrapped_real_file_shorter_than_declared_is_not_completed(tmp_path):
+    """The client must see that something is missing."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(1_000_000))
+    sent = exchange(sending(path.open("rb"), headers=[("Content-Length", "1000001")]))
+    assert (len(sent.body), sent.complete) == (1_000_000, False)
+    assert "1 bytes shorter than its Content-Length" in sent.errors
+
+
+class LimitedFile(io.FileIO):
+    """Gives a part of a file by read() alone, as applications do it for ranges."""
+
+    def read(self, size=-1):
+        return super().read(min(size, max(0, 500_000 - self.tell())))
+
+
+def test_wrapped_files_that_are_not_what_their_descriptor_says_are_read(tmp_path):
+    """A part of a file, a compressed one, and one without a descriptor."""
+    body = noise(1_000_000)
+    path = tmp_path / "file"
+    path.write_bytes(body)
+    assert exchange(sending(LimitedFile(path))).body == body[:500_000]
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(body, 1))
+    assert exchange(sending(gzip.GzipFile(packed))).body == body
+    assert exchange(sending(io.BufferedReader(gzip.GzipFile(packed)))).body == body
+    assert exchange(sending(io.BytesIO(body))).body == body
+
+
+def test_wrapped_pipe_is_sent_to_its_end():
+    """It has no size and no position, however much it holds."""
+    body = noise(500_000)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(writing, body)
+    os.close(writing)
+    sent = exchange(sending(io.FileIO(reading)))
+    assert (sent.body == body, sent.complete) == (True, True)
+
+
+def test_end_of_a_wrapped_file_is_in_the_write_of_its_last_byte(tmp_path):
+    """A web server that has all of a declared length may close before another write."""
+    path = tmp_path / "file"
+    size = 188_416 + 2 * 61_440
+    path.write_bytes(noise(size))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    received = []
+
+    def read():
+        while data := theirs.recv(300_000):
+            received.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    response = Response(ours.fileno(), 1, "GET", 5)
+    application = sending(path.open("rb"), headers=[("Content-Length", str(size))])
+    run_application(application, {"wsgi.errors": io.StringIO()}, response)
+    ours.close()
+    reader.join(10)
+    theirs.close()
+    assert Sent(b"".join(received)).complete
+    assert len(received[-1]) > 1000
+
+
+def test_wrapped_file_that_shrinks_while_it_is_sent_is_not_completed(tmp_path):
+    """A record was begun that cannot be filled."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(3_000_000))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    received = bytearray()
+
+    def read():
+        received.extend(theirs.recv(300_000, socket.MSG_WAITALL))
+        os.truncate(path, 1_500_000)  # what is sent by now is less than half of this
+        while data := theirs.recv(65536):
+            received.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    errors = io.StringIO()
+    response = Response(ours.fileno(), 1, "GET", 5)
+    environ = {"REQUEST_METHOD": "GET", "REQUEST_URI": "/x", "wsgi.errors": errors}
+    run_application(sending(path.open("rb")), environ, response)
+    ours.close()
+    reader.join(10)
+    theirs.close()
+    sent = Exchanged(bytes(received), response, errors.getvalue())
+    assert (sent.complete, "shorter while it was sent" in sent.errors) == (False, True)
+    assert sent.body == path.read_bytes()[: len(sent.body)]
+
+
+def test_file_is_copied_where_the_kernel_cannot_send_it(tmp_path):
+    """Not every pair of descriptors knows sendfile: one opened for appending does not."""
+    path, copy = tmp_path / "file", tmp_path / "copy"
+    path.write_bytes(noise(100_000))
+    with path.open("rb") as source, copy.open("ab") as target:
+        send_file(target.fileno(), source.fileno(), 10, 99_990, 5)
+        with pytest.raises(ResponseError, match="became 10 bytes shorter"):
+            send_file(target.fileno(), source.fileno(), 99_995, 15, 5)
+    assert copy.read_bytes()[:99_990] == path.read_bytes()[10:]
+
+
 def test_wrapped_object_without_close_is_fine():
     """PEP 3333 asks for read() only."""
 
@@ -639,17 +879,22 @@ def test_more_parts_than_one_system_call_takes_arrive_in_order(stalled):
     assert received == b"".join(parts)
 
 
+def read_some(fd, timeout_s):
+    buffer = bytearray(100)
+    return bytes(buffer[: read_into(fd, memoryview(buffer), timeout_s)])
+
+
 def test_reading_waits_for_the_first_byte_only(stalled):
     """Whatever is there is taken at once; the end of the stream is empty."""
     ours, theirs = stalled
     theirs.send(b"abc")
-    assert read_some(ours.fileno(), 100, 1) == b"abc"
+    assert read_some(ours.fileno(), 1) == b"abc"
     with pytest.raises(TimeoutError, match=r"sent nothing for 0\.05 s"):
-        read_some(ours.fileno(), 100, 0.05)
+        read_some(ours.fileno(), 0.05)
     threading.Timer(0.05, theirs.send, [b"late"]).start()
-    assert read_some(ours.fileno(), 100, 5) == b"late"
+    assert read_some(ours.fileno(), 5) == b"late"
     theirs.shutdown(socket.SHUT_WR)
-    assert read_some(ours.fileno(), 100, 5) == b""
+    assert read_some(ours.fileno(), 5) == b""
 
 
 def test_reset_connection_is_a_peer_that_is_gone():
@@ -661,7 +906,7 @@ def test_reset_connection_is_a_peer_that_is_gone():
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     theirs.close()
     with pytest.raises(PeerGoneError):
-        read_some(ours.fileno(), 100, 5)
+        read_some(ours.fileno(), 5)
     with pytest.raises(PeerGoneError):
         write_all(ours.fileno(), b"x", 5)
     ours.close()

@@ -37,6 +37,7 @@ from pyfpm.config.values import (
     parse_percent,
     parse_share,
 )
+from pyfpm.observe import check_access_format
 from pyfpm.policy import ProcessManager
 from pyfpm.units import (
     format_boolean,
@@ -51,6 +52,8 @@ from pyfpm.units import (
 
 # In containers people write the paths; one word for it is enough for everybody who asks.
 _STDERR_PATHS = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"}
+_STDOUT_PATHS = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+_LONGEST_S = 10 * 366 * 86_400  # in nanoseconds this still fits into 64 bits, summed up or not
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 # The characters that PHP-FPM allows in status and ping paths; what they answer is matched exactly,
 # before any decoding.
@@ -114,8 +117,15 @@ def _whole(name: str, minimum: int, maximum: int | None = None) -> Kind:
     return Kind(name, f"number {limits}", parse)
 
 
-def _duration(text: str) -> float:
+def _time(text: str) -> float:
     seconds = parse_time(text)
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is more than ten years")
+    return seconds
+
+
+def _duration(text: str) -> float:
+    seconds = _time(text)
     if not seconds:
         raise ValueError(f"{text!r} is no time at all; write at least 1ms")
     return seconds
@@ -146,6 +156,28 @@ def _error_log(text: str) -> str:
 
 def _place_error_log(value: str, entry: Entry) -> str:
     return value if value in {"stderr", "syslog"} else _below(value, entry)
+
+
+def _access_log(text: str) -> str:
+    if text.lower() == "stdout" or text in _STDOUT_PATHS:
+        return "stdout"
+    if text.lower() == "syslog":
+        raise ValueError("syslog takes no access log; write a path, stdout or stderr")
+    return _error_log(text)
+
+
+def _place_access_log(value: str, entry: Entry) -> str:
+    return value if value in {"stdout", "stderr"} else _below(value, entry)
+
+
+def _request_paths(text: str) -> tuple[str, ...]:
+    found = tuple(line.strip() for line in text.splitlines() if line.strip())
+    for path in found:
+        if not path.startswith("/") or "?" in path:
+            raise ValueError(
+                f"{path!r} is not a path such as /health: a slash first, and no query string"
+            )
+    return found
 
 
 def _place_app(app: AppPath, entry: Entry) -> AppPath:
@@ -216,7 +248,7 @@ PERCENT = Kind("percent", "per cent from 0% to 100%", parse_percent, format_perc
 SHARE = Kind("share", "per cent or number", parse_share, format_share)
 WORDS = Kind("words", "list of names", _words, ", ".join, several_lines=True)
 BOOLEAN = Kind("boolean", "yes or no", parse_boolean, format_boolean)
-TIME = Kind("time", "time", parse_time, format_time)
+TIME = Kind("time", "time", _time, format_time)
 DURATION = Kind("duration", "time above 0", _duration, format_time)
 SIZE = Kind("size", "size", parse_size, format_size)
 SOME_BYTES = Kind("some_bytes", "size above 0", _some_bytes, format_size)
@@ -224,6 +256,11 @@ MODE = Kind("mode", "octal mode", parse_mode, format_mode)
 UMASK = Kind("umask", "octal mask", _umask, format_mode)
 PATH = Kind("path", "path", _not_empty, place=_below)
 ERROR_LOG = Kind("error_log", "path, stderr or syslog", _error_log, place=_place_error_log)
+ACCESS_LOG = Kind("access_log", "path, stdout or stderr", _access_log, place=_place_access_log)
+ACCESS_FORMAT = Kind("access_format", "combined, json or a format", check_access_format)
+REQUEST_PATHS = Kind(
+    "request_paths", "URL path, one a line", _request_paths, "\n".join, several_lines=True
+)
 URL_PATH = Kind("url_path", "URL path", _url_path)
 MOUNT = Kind("mount", "URL prefix", _mount)
 APP = Kind("app", "module:callable", parse_app_path, place=_place_app)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pyfpm.config.options import kinds
 from pyfpm.config.options.option import Reload, option, planned
+from pyfpm.observe import DEFAULT_FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +15,25 @@ class LogOptions:
     __slots__ = ()
     TITLE: ClassVar[str] = "Logs"
 
-    access_log: None = planned("access.log", "A line for every request.")
-    access_format: None = planned("access.format", "How that line looks.")
-    access_suppress_path: None = planned(
-        "access.suppress_path[]", "Paths whose successful requests get no line."
+    access_log: str | None = option(
+        "access.log",
+        kinds.ACCESS_LOG,
+        "Where each request gets a line: a file, which the master opens, or the master's own"
+        " `stdout` or `stderr`. None is written unless it is set.",
+    )
+    access_format: str = option(
+        "access.format",
+        kinds.ACCESS_FORMAT,
+        "How such a line looks: `combined`, `json`, or PHP-FPM's placeholders, which the page on"
+        " logs explains.",
+        default=DEFAULT_FORMAT,
+    )
+    access_suppress_path: tuple[str, ...] = option(
+        "access.suppress_path[]",
+        kinds.REQUEST_PATHS,
+        "Paths, exactly as `%r` writes them, of which GET and HEAD without query string and body"
+        " get no line if they are answered with 200 to 299.",
+        default="",
     )
     catch_workers_output: bool = option(
         "catch_workers_output",

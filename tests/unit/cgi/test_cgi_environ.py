@@ -1,17 +1,31 @@
 """Parameters to environ: names, repeats, fallbacks."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyfpm.cgi import EnvironBuilder, PathInfo
-from pyfpm.errors import BadRequest
+from pyfpm.errors import BadRequest, ProtocolError
+from pyfpm.fastcgi import Limits, decode_pairs, encode_pairs
 
 GET = (b"REQUEST_METHOD", b"GET")
 
 
 def build(*pairs, **options):
-    return EnvironBuilder(**options).build([GET, *pairs])
+    """The environ by both ways, from pairs and from their stream, which must agree."""
+    ways = []
+    for way in (
+        lambda b: b.build([GET, *pairs]),
+        lambda b: b.build_from(encode_pairs([GET, *pairs])),
+    ):
+        try:
+            ways.append(way(EnvironBuilder(**options)))
+        except BadRequest as error:
+            ways.append(error)
+    assert str(ways[0]) == str(ways[1])
+    if isinstance(ways[0], BadRequest):
+        raise ways[0]
+    return ways[1]
 
 
 def refusal(*pairs, **options):
@@ -237,6 +251,7 @@ def test_invented_header_names_do_not_fill_the_memory():
     for i in range(5000):
         builder.build([GET, (b"HTTP_N%d" % i, b"")])
     builder.build([GET, (b"HTTP_" + b"A" * 4000, b"")])
+    builder.build_from(encode_pairs([GET, (b"HTTP_" + b"A" * 127, b""), (b"HTTP_NEW", b"")]))
     assert len(builder._names) <= 1024
     assert max(map(len, builder._names)) <= 128
 
@@ -245,7 +260,111 @@ def test_invented_header_names_do_not_fill_the_memory():
 def test_any_parameters_give_an_environ_or_a_bad_request(pairs):
     """No bytes of a client become any other exception, or a value that is no string."""
     try:
-        environ = EnvironBuilder().build([GET, *pairs])
+        environ = build(*pairs)
     except BadRequest:
         return
     assert all(type(value) is str for value in environ.values())
+
+
+@pytest.mark.parametrize("length", [127, 128, 300, 70_000])
+def test_long_names_and_values_are_the_same_in_a_stream(length):
+    """Lengths from 128 on take four bytes."""
+    environ = build((b"HTTP_COOKIE", b"\xe9" * length), (b"HTTP_" + b"N" * min(length, 4000), b"v"))
+    assert environ["HTTP_COOKIE"] == "\xe9" * length
+    assert environ["HTTP_" + "N" * min(length, 4000)] == "v"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"\x0e",
+        b"\x0e\x03REQUEST_METHODGE",
+        b"\x0e\x83\0\0",
+        b"\x0e\xff\xff\xff\xffREQUEST_METHODGET",
+        b"\x0e\x80\0\0\0REQUEST_METHOD\x01",
+        b"\xff\xff\xff\xff\x01x",
+        b"\xff\xff\xff\xff\xff\xff\xff\xffx",
+        encode_pairs([GET] * 5000),
+        encode_pairs([GET, (b"X" * 5000, b"")]),
+    ],
+)
+def test_a_broken_stream_is_refused_as_the_decoder_refuses_it(stream):
+    """Cut off, lengths up to 2³¹-1 that are not there, too many and too long names."""
+    with pytest.raises(ProtocolError) as wanted:
+        decode_pairs(stream)
+    with pytest.raises(ProtocolError) as caught:
+        EnvironBuilder().build_from(stream)
+    assert str(caught.value) == str(wanted.value)
+
+
+def test_the_bound_on_the_number_of_parameters_holds_for_streams():
+    """A limit of its own, as the pool's configuration or the codec sets it."""
+    stream = encode_pairs([GET, (b"A", b""), (b"B", b"")])
+    assert EnvironBuilder(limits=Limits(max_params_count=3)).build_from(stream)["B"] == ""
+    with pytest.raises(ProtocolError, match="more than 2"):
+        EnvironBuilder(limits=Limits(max_params_count=2)).build_from(stream)
+
+
+@given(st.binary(max_size=60))
+def test_any_stream_gives_what_its_pairs_give(stream):
+    """Or the same refusal."""
+    stream = encode_pairs([GET]) + stream
+
+    def outcome(build):
+        try:
+            return build()
+        except (BadRequest, ProtocolError) as error:
+            return repr(error)
+
+    wanted = outcome(lambda: EnvironBuilder().build(decode_pairs(stream)))
+    assert outcome(lambda: EnvironBuilder().build_from(stream)) == wanted
+
+
+few_names = st.sampled_from([b"QUERY_STRING", b"HTTP_HOST", b"HTTP_COOKIE", b"HTTP_A", b"odd name"])
+few_values = st.sampled_from([b"", b"a", b"b", b"\xe9", b"v" * 200])
+few_requests = st.lists(
+    st.lists(st.tuples(few_names, few_values), max_size=5).map(lambda pairs: [GET, *pairs]),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(few_requests, st.integers(1, 3))
+@example([[GET, (b"HTTP_HOST", b"a")], [GET, (b"HTTP_HOST", b"b")]], 2)
+def test_what_requests_have_in_common_changes_no_environ(requests, rounds):
+    """A builder that has seen many requests builds what a new one builds.
+
+    Long enough for it to learn several times what is usual.
+    """
+    builder = EnvironBuilder()
+    wanted = []
+    for pairs in requests:
+        try:
+            wanted.append(EnvironBuilder().build(pairs))
+        except BadRequest as error:
+            wanted.append(str(error))
+    for _ in range(rounds * 50):
+        for pairs, environ in zip(requests, wanted, strict=True):
+            try:
+                assert builder.build_from(encode_pairs(pairs)) == environ
+            except BadRequest as error:
+                assert str(error) == environ  # noqa: PT017 - one of the two outcomes
+
+
+def test_a_giant_request_is_not_remembered():
+    """Its parameters would stay in memory until another has taught the builder."""
+    builder = EnvironBuilder()
+    builder.build_from(encode_pairs([GET, (b"HTTP_COOKIE", b"x" * 10_000)]))
+    assert not builder._usual
+
+
+def test_an_environ_is_the_requests_own():
+    """What an application changes in it is not there in the next one."""
+    builder = EnvironBuilder()
+    stream = encode_pairs([GET, (b"HTTP_HOST", b"h")])
+    for _ in range(3):
+        environ = builder.build_from(stream)
+        assert environ["HTTP_HOST"] == "h"
+        environ["HTTP_HOST"] = "changed"
+        environ["new"] = True
+    assert "new" not in builder.build_from(stream)

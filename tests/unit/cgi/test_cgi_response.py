@@ -233,3 +233,22 @@ def test_own_answer_carries_its_text_and_headers():
     data, body = simple_response(503, "busy: caf\u00e9", [("Retry-After", "1")])
     assert b"\r\nRetry-After: 1\r\n" in data
     assert body == "busy: caf\u00e9\n".encode()
+
+
+class Sly(str):
+    """Says something else than it is."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "x\r\nSet-Cookie: a=b"
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "value"),
+    [("200 OK", "X", Sly("v")), ("200 OK", Sly("X"), "v"), (Sly("200 OK"), "X", "v")],
+)
+def test_what_leaves_is_the_text_that_was_checked(status, name, value):
+    """A subclass of str has a text of its own beside what its __str__ says."""
+    head = format_head(status, [(name, value)], method="GET")
+    assert head.data == b"Status: 200 OK\r\nX: v\r\n\r\n"

@@ -5,6 +5,7 @@ from pyfpm.cli import main
 from pyfpm.cli.program import COMMANDS, CommandTable
 from pyfpm.cli.unsupported import UNSUPPORTED
 from pyfpm.errors import ConfigError, ControlError, Problem, PyfpmError
+from pyfpm.form import form
 
 # Section 1 of the contract, and the commands that it announces for later.
 CONTRACT_COMMANDS = [
@@ -164,10 +165,13 @@ def test_interrupt_is_exit_code_130(failing):
     assert main(["fail"]) == 130
 
 
-def test_version_says_which_form_runs(capsys):
-    """Without compiled modules the form is the plain one."""
+def test_version_says_which_form_runs(capsys, monkeypatch):
+    """For the plain form, why."""
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "pyfpm 0.1.0 (plain)\n"
+    assert capsys.readouterr().out == f"pyfpm 0.1.0 ({form.describe()})\n"
+    monkeypatch.setattr(form, "reason", "the reason")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "pyfpm 0.1.0 (plain: the reason)\n"
 
 
 @pytest.mark.parametrize(("value", "colour"), [("1", False), ("", None)])

@@ -241,7 +241,31 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         ("xyzzy = 4", "xyzzy: unknown key; `pyfpm options` lists the keys that there are"),
         ("process.max = 4", "process.max: stands in the wrong section; it belongs in [pyfpm]"),
         ("chroot = /x", "chroot: not supported yet; remove it"),
-        ("access.suppress_path[] = /x", "access.suppress_path[]: not supported yet; remove it"),
+        (
+            "access.suppress_path[] = health",
+            (
+                "access.suppress_path[]: 'health' is not a path such as /health: a slash first,"
+                " and no query string"
+            ),
+        ),
+        (
+            "access.format = %R %z",
+            (
+                "access.format: '%z' is no placeholder; there are %b %C %d %e %f %l %M %m %n %o %P"
+                " %p %Q %q %R %r %s %T %t %u, and %%%% is a percent sign"
+            ),
+        ),
+        (
+            "access.format = %{cycles}C",
+            (
+                "access.format: %{cycles}C: write one of total, user, system in the braces, or no"
+                " braces"
+            ),
+        ),
+        (
+            "access.log = syslog",
+            "access.log: syslog takes no access log; write a path, stdout or stderr",
+        ),
         ("interface = asgi", "interface: asgi is not supported yet; write auto or wsgi"),
         ("isolation = fork", "isolation: fork is not supported yet; write persist"),
         (
@@ -261,6 +285,10 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         (
             "listen.backlog = -2",
             "listen.backlog: -2 is out of range; write a number from -1 to 2147483647",
+        ),
+        (
+            "keepalive_timeout = 10000000000",
+            "keepalive_timeout: '10000000000' is more than ten years",
         ),
         ("boot_timeout = 0", "boot_timeout: '0' is no time at all; write at least 1ms"),
         (

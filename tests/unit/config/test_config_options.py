@@ -109,6 +109,9 @@ POOL_SUPPORTED = [
     "keepalive_max_requests",
     "catch_workers_output",
     "decorate_workers_output",
+    "access.log",
+    "access.format",
+    "access.suppress_path[]",
 ]
 POOL_PLANNED = [
     "worker_script",
@@ -132,9 +135,6 @@ POOL_PLANNED = [
     "listen.allowed_users",
     "pm.concurrency",
     "pm.status_listen",
-    "access.log",
-    "access.format",
-    "access.suppress_path[]",
     "stdout_logfile",
     "stderr_logfile",
     "stdout_logfile_maxbytes",

@@ -72,6 +72,7 @@ POOL = SavedPool(
             channel=12,
             hands_over=True,
             zygotes=ZYGOTES,
+            access_log=17,
         ),
     ),
     listeners=(SavedListener(11, "/run/a.sock", "/run/a.sock", (1, 2), "/run/a.sock"),),
@@ -111,7 +112,7 @@ def test_state_comes_back_as_it_was() -> None:
 
 def test_every_descriptor_in_the_state_is_passed_on() -> None:
     """Whatever field holds one: what is not passed on is closed by the exec."""
-    assert MASTER.descriptors == {3, 5, 6, 10, 11, 12, 13, 20, 21, 22, 23, 31, 32, 40, 41}
+    assert MASTER.descriptors == {3, 5, 6, 10, 11, 12, 13, 17, 20, 21, 22, 23, 31, 32, 40, 41}
 
 
 @pytest.mark.parametrize(

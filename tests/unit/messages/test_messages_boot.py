@@ -55,6 +55,8 @@ documents = st.builds(
     minder=st.booleans(),
     process_control_timeout_s=times,
     single_threaded_numerics=st.lists(texts, max_size=3).map(tuple),
+    access_format=texts,
+    access_suppressed=st.lists(texts, max_size=3).map(tuple),
     version=st.just(BOOT_VERSION),
 )
 SAMPLE = BootDocument(
@@ -63,6 +65,7 @@ SAMPLE = BootDocument(
             "limits": RequestLimits(**{field.name: 1 for field in fields(RequestLimits)}),
             "listeners": (ListenerPlan(10, "127.0.0.1:9000", True, ("10.0.0.0/8",)),),
             "single_threaded_numerics": ("OMP_NUM_THREADS",),
+            "access_suppressed": ("/ping",),
             "preload": None,
             "version": BOOT_VERSION,
         }.get(field.name, 1 if field.type is int else "x")
@@ -126,11 +129,11 @@ def test_bootstrap_compiles_and_names_the_descriptor_of_the_package():
     assert homes == [f"/proc/self/fd/{InheritedDescriptor.PACKAGE.value}"]
 
 
-def test_bootstrap_needs_only_what_every_interpreter_has_loaded_or_frozen():
+def test_bootstrap_needs_only_what_every_interpreter_has_built_in_or_frozen():
     """Before pyfpm is found nothing is imported that a pool's folder could hold."""
     imported = {
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(BOOTSTRAP))
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    assert imported == {"sys", "importlib.util", "pyfpm.runtime.zygote"}
+    assert imported == {"gc", "sys", "importlib.util", "pyfpm.runtime.zygote"}  # gc is built in

@@ -1,6 +1,7 @@
 """What is counted how."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import get_type_hints
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,7 +103,7 @@ _VALUES = {
 
 
 def copies(kind):
-    return st.builds(kind, **{field.name: _VALUES[field.type] for field in fields(kind)})
+    return st.builds(kind, **{name: _VALUES[of] for name, of in get_type_hints(kind).items()})
 
 
 @given(copies(NoticeCopy), st.lists(copies(SlotCopy), max_size=4), _word)

@@ -36,6 +36,8 @@ def document_of(folder, module, attribute="application"):
         minder=False,
         process_control_timeout_s=1,
         single_threaded_numerics=(),
+        access_format="",
+        access_suppressed=(),
     )
 
 

@@ -15,17 +15,23 @@ class Sender:
     """Gives out batches of chunks one by one, then the end; counts how often it is asked."""
 
     def __init__(self, *batches, end=None):
-        self.batches = list(batches)
+        self.batches = [b"".join(batch) for batch in batches]
         self.end = end
         self.asked = 0
 
-    def receive(self):
+    def receive(self, target):
         self.asked += 1
+        assert len(target) > 0
         if self.batches:
-            return self.batches.pop(0)
+            batch = self.batches.pop(0)
+            size = min(len(batch), len(target))
+            target[:size] = batch[:size]
+            if size < len(batch):
+                self.batches.insert(0, batch[size:])
+            return size
         if self.end is not None:
             raise self.end
-        return []
+        return 0
 
 
 def body_of(*batches, buffered=(), declared=None, most=0, end=None, size=16):
