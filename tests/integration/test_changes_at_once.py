@@ -289,7 +289,9 @@ def test_rolled_back_generation_gets_its_listener_back_as_it_was():
         defaults="preload = off",
         prepare=lambda folder: (folder / "app").chmod(0o777),
     ) as master:
-        wait_until(lambda: len(master.worker_pids("shop")) == 3)
+        # Each worker imports the file for itself: one of the old generation that has not yet
+        # would be the one that finds no marker.
+        wait_until(lambda: master.pool_status("shop")["idle processes"] == 3)
         (master.app / "shop.py").write_text(lucky + APP)
         reconfigure(master, "listen.mode = 0666", "listen.mode = 0600")
         done = master.command("reload")
