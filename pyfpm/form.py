@@ -24,6 +24,7 @@ from types import ModuleType
 HOT = frozenset(
     {
         "pyfpm.cgi.environ",
+        "pyfpm.cgi.layout",
         "pyfpm.cgi.lengths",
         "pyfpm.cgi.paths",
         "pyfpm.cgi.response",

@@ -1,31 +1,33 @@
 cimport cython
 
+from pyfpm.cgi.layout cimport Layout
+
 cdef class EnvironBuilder:
     cdef dict _template
     cdef dict _defaults
     cdef object _limits
+    cdef Py_ssize_t _most_pairs
     cdef str _mount
     cdef object _path_info
     cdef readonly dict _names
-    cdef readonly list _usual
-    cdef list _sample
+    cdef readonly Layout _layout
+    cdef readonly list _sample
+    cdef set _varying
     cdef Py_ssize_t _until_learning
 
     @cython.locals(environ=dict, expected=Py_ssize_t, texts=list)
     cpdef dict build(self, object pairs)
 
     @cython.locals(
-        environ=dict, names=dict, usual=list, text=str, raw_name=str, encoded=bytes,
-        index=Py_ssize_t, known_count=Py_ssize_t,
+        environ=dict, layout=Layout, names=dict, text=str, raw_name=str,
+        leading=Py_ssize_t, is_complete=bint, _=Py_ssize_t,
         expected=Py_ssize_t, position=Py_ssize_t, end=Py_ssize_t,
         name_length=Py_ssize_t, value_length=Py_ssize_t, start=Py_ssize_t, middle=Py_ssize_t,
     )
     cpdef dict build_from(self, bytes stream)
 
-    @cython.locals(before=list, index=Py_ssize_t)
-    cdef _learn_usual(self, bytes stream)
-
-    cdef tuple _usual_entry(self, tuple pair)
+    cdef _learn_layout(self, bytes stream)
+    cdef Layout _lay_out(self, list pairs)
     cdef str _learn(self, str name)
 
     @cython.locals(values=dict)

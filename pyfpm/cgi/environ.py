@@ -7,6 +7,7 @@ names are filtered, contradictions refused, and nothing here ever reaches os.env
 import re
 from collections.abc import Iterable, Mapping
 
+from pyfpm.cgi.layout import LONGEST_NAME, Layout, count_leading
 from pyfpm.cgi.lengths import UNKNOWN_LENGTHS
 from pyfpm.cgi.paths import (
     PathInfo,
@@ -16,7 +17,7 @@ from pyfpm.cgi.paths import (
     strip_proxy_prefix,
 )
 from pyfpm.errors import BadRequest
-from pyfpm.fastcgi import Limits, decode_pairs, encode_pairs
+from pyfpm.fastcgi import Limits, decode_pairs
 
 # Upper-case letters, digits and underscores. The rest is not what a web server makes of a header:
 # Apache's notes (`proxy-nokeepalive`), shell functions that cgi-fcgi passes on, and `wsgi.…`.
@@ -45,10 +46,27 @@ _FILE_PATHS = ("SCRIPT_FILENAME", "PATH_TRANSLATED", "DOCUMENT_ROOT")
 # client can invent header names, hence the bounds.
 _NO_LIMITS = Limits()
 
-# Which parameters are usual is looked at again with every so manieth request that has others.
+# The layout is looked at again with every so manieth request that has another.
 _LEARNING_EVERY = 64
-_LONGEST_USUAL = 8192
-_UNUSUAL = (None, "", "")
+_LONGEST_LEARNED = 8192
+
+# What `_complete` looks at: where the value of one of these is another with every request, the rest
+# of the environ cannot be made ready in advance.
+_DECISIVE = frozenset(
+    {
+        "CONTENT_LENGTH",
+        "HTTPS",
+        "PATH_INFO",
+        "REQUEST_METHOD",
+        "REQUEST_SCHEME",
+        "REQUEST_URI",
+        "SCRIPT_NAME",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        *_ABSENT_IF_EMPTY,
+        *_FILE_PATHS,
+    }
+)
 
 _MOST_NAMES = 1024
 _LONGEST_NAME = 128
@@ -64,14 +82,16 @@ class EnvironBuilder:
 
     __slots__ = (
         "_defaults",
+        "_layout",
         "_limits",
+        "_most_pairs",
         "_mount",
         "_names",
         "_path_info",
         "_sample",
         "_template",
         "_until_learning",
-        "_usual",
+        "_varying",
     )
 
     def __init__(
@@ -83,6 +103,7 @@ class EnvironBuilder:
         limits: Limits = _NO_LIMITS,
     ) -> None:
         self._limits = limits
+        self._most_pairs = limits.max_params_count
         self._mount = normalise_mount(mount)
         self._path_info = path_info
         # Only names that no parameter can have stay in the template: then a parameter that meets
@@ -98,9 +119,11 @@ class EnvironBuilder:
             usual = _USUAL_NAME.fullmatch(key)
             (self._defaults if usual else self._template)[key] = value
         self._names: dict[str, str] = {}  # "" for a name that is dropped
-        # Parameters as a request before had them: their bytes, then name and value in an environ.
-        self._usual: list[tuple[bytes | None, str, str]] = []
-        self._sample: list[tuple[bytes, bytes]] = []  # the request that they were learned from
+        self._layout: Layout | None = None
+        # What the layout was learned from: the leading parameters of a request before, and the
+        # names of those that had another value in some request since.
+        self._sample: list[tuple[bytes, bytes]] = []
+        self._varying: set[bytes] = set()
         self._until_learning = 0
 
     def build(self, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, object]:
@@ -129,31 +152,30 @@ class EnvironBuilder:
         """As `build`, for an encoded PARAMS stream; ProtocolError as in `decode_pairs`.
 
         Decoding and building in one: cutting names and values out of one text spares two objects
-        and a call for each parameter. And most parameters of most requests are those of the
-        request before, in the same place: they are recognised by their bytes, and nothing is made
-        anew. What is not the usual (a name beyond 127 bytes, a repeated one, a broken stream) is
-        decoded again, step by step.
+        and a call for each parameter. And most of a request is what it was in the one before, so a
+        `Layout` makes that part of the environ at once. What is not the usual (a name beyond 127
+        bytes, a repeated one, a broken stream) is decoded again, step by step.
         """
-        environ = self._template.copy()
         names = self._names
-        usual = self._usual
+        layout = self._layout
+        position = 0
+        leading = 0
+        is_complete = False
+        environ = layout.fill(stream) if layout is not None else None
+        if layout is not None and environ is not None:
+            position = layout.end
+            leading = layout.count
+            is_complete = layout.is_complete
+        else:
+            self._learn_layout(stream)
+            environ = self._template.copy()
         expected = len(environ)
         text = ""
-        position = 0
         end = len(stream)
-        known_count = len(usual)
         try:
-            for index in range(self._limits.max_params_count):
+            for _ in range(leading, self._most_pairs):
                 if position >= end:
                     break
-                if index < known_count:
-                    encoded, name, value = usual[index]
-                    if encoded is not None and stream.startswith(encoded, position):
-                        position += len(encoded)
-                        if name:
-                            environ[name] = value
-                            expected += 1
-                        continue
                 if not text:
                     text = stream.decode("latin-1")
                 name_length = stream[position]
@@ -173,6 +195,8 @@ class EnvironBuilder:
                 middle = start + name_length
                 position = middle + value_length
                 raw_name = text[start:middle]
+                if is_complete and not raw_name.startswith("HTTP_"):
+                    return self.build(decode_pairs(stream, self._limits))
                 known = names.get(raw_name)
                 if known is None:
                     known = self._learn(raw_name)
@@ -183,34 +207,48 @@ class EnvironBuilder:
             position = -1
         if position != end or len(environ) != expected:
             return self.build(decode_pairs(stream, self._limits))
-        if text:
-            self._learn_usual(stream)
-        self._complete(environ)
+        if not is_complete:
+            self._complete(environ)
         return environ
 
-    def _learn_usual(self, stream: bytes) -> None:
-        """Look, in a request in which not all were usual, which parameters that are.
+    def _learn_layout(self, stream: bytes) -> None:
+        """Learn, from a request for which there is no layout, what the next ones will be like.
 
-        Now and then: a parameter is usual in its place if it was the same there the last time, so
-        that no comparison is spent on a path or a cookie. Not in a giant, which would stay in
-        memory.
+        Now and then: learning costs more than a request that has none. Not from a giant, which
+        would stay in memory.
         """
         self._until_learning -= 1
-        if self._until_learning > 0 or len(stream) > _LONGEST_USUAL:
+        if self._until_learning > 0 or len(stream) > _LONGEST_LEARNED:
             return
-        self._until_learning = _LEARNING_EVERY
-        before = self._sample
-        self._sample = decode_pairs(stream, self._limits)
-        self._usual = [
-            self._usual_entry(pair)
-            if not before or before[index : index + 1] == [pair]
-            else _UNUSUAL
-            for index, pair in enumerate(self._sample)
-        ]
+        self._until_learning = _LEARNING_EVERY if self._sample else 1
+        pairs = decode_pairs(stream, self._limits)
+        del pairs[count_leading(pairs) :]
+        before = dict(self._sample)
+        if [name for name, _ in pairs] == [name for name, _ in self._sample]:
+            self._varying |= {name for name, value in pairs if before[name] != value}
+            self._layout = self._lay_out(pairs)
+        else:
+            self._varying = set()
+        self._sample = pairs
 
-    def _usual_entry(self, pair: tuple[bytes, bytes]) -> tuple[bytes, str, str]:
-        name, value = pair
-        return encode_pairs([pair]), self._learn(name.decode("latin-1")), value.decode("latin-1")
+    def _lay_out(self, pairs: list[tuple[bytes, bytes]]) -> Layout | None:
+        """The layout of requests that begin with these parameters; None where they are odd."""
+        keys = [self._learn(name.decode("latin-1")) for name, _ in pairs]
+        environ = self._template.copy()
+        expected = len(environ) + len(keys) - keys.count("")
+        for key, (_, value) in zip(keys, pairs, strict=True):
+            if key:
+                environ[key] = value.decode("latin-1")
+        if len(environ) != expected or max(map(len, keys), default=0) > LONGEST_NAME:
+            return None
+        varying = {key for key, (name, _) in zip(keys, pairs, strict=True) if name in self._varying}
+        is_complete = varying.isdisjoint(_DECISIVE)
+        if not (environ.get("SERVER_NAME") and environ.get("SERVER_PORT")):
+            # The Host header decides, and it may be another, or come among those of the client.
+            is_complete = is_complete and "HTTP_HOST" in environ.keys() - varying
+        if is_complete:
+            self._complete(environ)
+        return Layout(pairs, keys, self._varying, environ, is_complete=is_complete)
 
     def _learn(self, name: str) -> str:
         """The name as it goes into environs; empty for one that is dropped."""

@@ -48,7 +48,6 @@ class BodyLength:
         self._remaining = 0 if bodyless else declared
         self.surplus_bytes = 0  # what was cut so far
 
-    @property
     def missing_bytes(self) -> int:
         """What must still come; not 0 at the end of the body means that it was too short."""
         return self._remaining or 0

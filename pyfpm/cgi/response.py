@@ -54,20 +54,25 @@ _FORBIDDEN = {
 class ResponseHead:
     """A validated head.
 
-    `data` is the CGI header block with its empty line, `status` the three-digit code, `bodyless`
-    true where no body may follow (HEAD, 1xx, 204, 304), `content_length` what the application
-    declared, None if nothing.
+    `lines` is the CGI header block without the empty line at its end, `status` the three-digit
+    code, `bodyless` true where no body may follow (HEAD, 1xx, 204, 304), `content_length` what the
+    application declared, None if nothing.
     """
 
-    __slots__ = ("bodyless", "content_length", "data", "status")
+    __slots__ = ("bodyless", "content_length", "lines", "status")
 
     def __init__(
-        self, data: bytes, status: int, bodyless: bool, content_length: int | None
+        self, lines: bytes, status: int, bodyless: bool, content_length: int | None
     ) -> None:
-        self.data = data
+        self.lines = lines
         self.status = status
         self.bodyless = bodyless
         self.content_length = content_length
+
+    @property
+    def data(self) -> bytes:
+        """The whole header block."""
+        return self.lines + b"\r\n"
 
 
 def format_head(status: str, headers: list[tuple[str, str]], method: str) -> ResponseHead:
@@ -82,7 +87,7 @@ def format_head(status: str, headers: list[tuple[str, str]], method: str) -> Res
         if type(status) is not str:
             status = _plain(status)
         code = _checked_statuses.get(status) or _check_status(status)
-        lines = [f"Status: {status}"]
+        pieces = ["Status: ", status, "\r\n"]
         for name, value in headers:
             if type(name) is not str or type(value) is not str:
                 name, value = _plain(name), _plain(value)  # noqa: PLW2901 - the same, as it is checked
@@ -94,18 +99,20 @@ def format_head(status: str, headers: list[tuple[str, str]], method: str) -> Res
                 if length == content_length:
                     continue  # said twice alike: once is enough
                 content_length = length
-            lines.append(f"{name}: {value}")
+            pieces.append(name)
+            pieces.append(": ")
+            pieces.append(value)
+            pieces.append("\r\n")
     except (TypeError, ValueError, AttributeError):
         raise ResponseError("status and headers: a string and pairs of strings required") from None
-    lines.append("\r\n")
     try:
-        data = "\r\n".join(lines).encode("latin-1")
+        lines = "".join(pieces).encode("latin-1")
     except UnicodeEncodeError as error:
         raise ResponseError(f"headers: {error.object[error.start]!r} is not latin-1") from None
-    if len(data) > MAX_HEAD_BYTES:
-        raise ResponseError(f"headers: {len(data)} bytes, limit {MAX_HEAD_BYTES}")
+    if (size := len(lines) + 2) > MAX_HEAD_BYTES:
+        raise ResponseError(f"headers: {size} bytes, limit {MAX_HEAD_BYTES}")
     bodyless = method == "HEAD" or code < 200 or code in (204, 304)
-    return ResponseHead(data, code, bodyless, content_length)
+    return ResponseHead(lines, code, bodyless, content_length)
 
 
 def _plain(text: str) -> str:

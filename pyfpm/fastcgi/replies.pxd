@@ -1,5 +1,7 @@
 cimport cython
 
+cdef tuple _BYTES
+
 @cython.locals(length=Py_ssize_t)
 cpdef bytes encode_response(object request_id, bytes head, object body)
 

@@ -21,6 +21,7 @@ cdef class ServerConnection:
     cdef object _role
     cdef readonly object _params
 
+    cpdef bint is_quiet(self) except *
     cpdef request_ended(self)
 
     @cython.locals(keep_conn=bint, size=Py_ssize_t, stop=Py_ssize_t, after=Py_ssize_t, body=bytes)

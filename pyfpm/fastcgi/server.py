@@ -138,7 +138,6 @@ class ServerConnection:
         """Bytes held inside: an unfinished record and an unfinished PARAMS stream."""
         return len(self._pending) + len(self._params)
 
-    @property
     def is_quiet(self) -> bool:
         """No request is active and nothing is buffered: another process may go on from here."""
         return not (self._active_id or self._pending)

@@ -38,6 +38,7 @@ class Connection:
         self.registered = False
         self.deadline_ns = 0
         self.served = 0
+        self.body: list[bytes] = []
         self.clear_request()
 
     def clear_request(self) -> None:
@@ -46,7 +47,8 @@ class Connection:
         self.declared: int | None = None
         self.request_id = 0
         self.keep = False
-        self.body: list[bytes] = []
+        if self.body:
+            self.body = []
         self.body_bytes = 0
         self.body_done = False
         self.held_bytes = 0

@@ -34,6 +34,7 @@ cdef class Engine:
     cdef long long _connections
     cdef object _wake
     cdef object _minder
+    cdef object _unstarted
 
     @cython.locals(now_ns="long long", deadline_ns="long long")
     cdef list _wait(self)
@@ -56,5 +57,8 @@ cdef class Engine:
     cdef _listen_again(self)
     cpdef _receive(self, Connection connection)
     cdef _serve(self, Connection connection)
+
+    @cython.locals(most=Py_ssize_t)
+    cdef _after(self, Connection connection, bint whole)
     cdef _keep(self, Connection connection)
     cpdef _turn_away(self, Connection connection)

@@ -17,7 +17,7 @@ from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.connection_table import NS, ConnectionTable
 from pyfpm.runtime.departure import PLACE_RETRY_S, Departure
 from pyfpm.runtime.exchange import Exchange
-from pyfpm.runtime.handoff import HandOff
+from pyfpm.runtime.handoff import COST_NS, HandOff
 from pyfpm.runtime.intake import Intake, out_of_descriptors
 from pyfpm.runtime.minder import Minder
 from pyfpm.runtime.orders import Orders
@@ -79,7 +79,9 @@ class Engine:
         self._is_child = False
         self._connections = 0  # that have come so far
         self._wake = Wake()
-        self._minder = Minder(self, table.parked, hand_off) if use_minder else None
+        self._minder = self._unstarted = (
+            Minder(self, table.parked, hand_off) if use_minder else None
+        )
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -151,8 +153,8 @@ class Engine:
         for source in sources:
             if self._take_new(source, ready):
                 break
-        if len(ready) > 1:
-            self._hand_off.offer_surplus(ready, self._exchange.mean_ns)
+        if (len(ready) - 1) * self._exchange.mean_ns >= COST_NS:
+            self._hand_off.offer_surplus(ready)
         self._serve_ready(ready, len(resumed))
         for fd in resumed:
             if self._departure.damaged:
@@ -285,7 +287,7 @@ class Engine:
             self._table.close(connection)
         except BadRequest as refusal:
             self._orders.log("warning", f"request refused with {refusal.status}: {refusal}")
-            self._after(connection, whole=self._exchange.refuse(connection, refusal))
+            self._after(connection, self._exchange.refuse(connection, refusal))
         except PeerGoneError:
             self._table.close(connection)
         else:
@@ -293,9 +295,8 @@ class Engine:
 
     def _serve(self, connection: Connection) -> None:
         minder = self._minder
-        started_ns = _monotonic_ns()
         self._serving = connection
-        self.busy_since_ns = started_ns
+        self.busy_since_ns = started_ns = _monotonic_ns()
         if minder is not None and minder.asleep:
             minder.wake()
         try:
@@ -305,10 +306,10 @@ class Engine:
             self._serving = None
         if self._recycling is not None:
             self._recycling.look(self._exchange.ended_ns)
-        self._after(connection, whole=whole)
+        self._after(connection, whole)
 
-    def _after(self, connection: Connection, *, whole: bool) -> None:
-        """A response is out; keep the connection, linger on it, or close it."""
+    def _after(self, connection: Connection, whole: bool) -> None:
+        """A response is out, wholly or not; keep the connection, linger on it, or close it."""
         connection.served += 1
         most = self._keepalive_most
         if not whole:
@@ -325,15 +326,16 @@ class Engine:
 
     def _keep(self, connection: Connection) -> None:
         """Wait for more on this connection, as parked or as waiting."""
-        if connection.codec.is_quiet:
+        if connection.codec.is_quiet():
             self._table.park(connection)
-            if self._minder is not None and not self._minder.started:
-                self._start_minder(self._minder)
+            if self._unstarted is not None:
+                self._start_minder(self._unstarted)
         elif not self._table.hold(connection):
             self._orders.log("warning", "request_buffer_total reached: a half-sent request dropped")
             self._table.close(connection)
 
     def _start_minder(self, minder: Minder) -> None:
+        self._unstarted = None
         try:
             minder.start_once()
         except RuntimeError as error:  # the user or the container may have no thread left

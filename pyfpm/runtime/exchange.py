@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyfpm.runtime.access_log import AccessLog  # and this where there is one
 
 _monotonic_ns = time.monotonic_ns  # found once: see the engine
+_BytesIO = io.BytesIO
 _CPU_EVERY_NS = 10_000_000
 
 PageMaker: TypeAlias = "Callable[[str, str], Page]"
@@ -69,12 +70,11 @@ class Exchange:
     def answer(self, connection: Connection, started_ns: int) -> bool:
         """Serve the request of `connection`; False if the connection must be closed as it is."""
         environ: Any = connection.environ
-        get = environ.get
         method = environ["REQUEST_METHOD"]
-        texts = (
-            f"{method}\0{get('REMOTE_USER', '')}\0{get('SCRIPT_FILENAME', '')}"
-            f"\0{get('REQUEST_URI') or environ['PATH_INFO']}"
-        )
+        user = environ.get("REMOTE_USER", "")
+        script = environ.get("SCRIPT_FILENAME", "")
+        uri = environ.get("REQUEST_URI") or environ["PATH_INFO"]
+        texts = f"{method}\0{user}\0{script}\0{uri}"
         self._slot.begin_request(started_ns, texts.encode("latin-1"), connection.declared or 0)
         response = self._response = Response(
             connection.fd, connection.request_id, method, self._write_timeout_s
@@ -105,7 +105,7 @@ class Exchange:
             if self._stream is not None:
                 self._stream.end()
                 self._stream = None
-            self._end(started_ns, failed=response.failed and not is_page)
+            self._end(started_ns, response.has_failed() and not is_page)
             if self._access is not None:
                 self._access.write(environ, response, started_ns, self.ended_ns)
         return response.ended
@@ -173,7 +173,7 @@ class Exchange:
         if not connection.body:
             if declared:
                 raise BadRequest(400, f"no body came where CONTENT_LENGTH says {declared}")
-            return io.BytesIO()
+            return _BytesIO()
         body = b"".join(connection.body)
         if declared is None:
             # The whole body is here, so frameworks that need a length can have a true one.
@@ -185,10 +185,10 @@ class Exchange:
             connection.keep = False  # what follows on this connection cannot be trusted
         return io.BytesIO(body)
 
-    def _end(self, started_ns: int, *, failed: bool) -> None:
+    def _end(self, started_ns: int, failed: bool) -> None:
         now_ns = self.ended_ns = _monotonic_ns()
         duration_ns = now_ns - started_ns
-        self._slot.end_request(duration_ns, failed=failed)
+        self._slot.end_request(duration_ns, failed)
         self._busy_ns += duration_ns
         self.mean_ns += (duration_ns - self.mean_ns) >> 3
 

@@ -13,7 +13,7 @@ from pyfpm.scoreboard.slot import Word
 # What a hand-off costs: a message, a wake-up, two registrations. Waiting here for less than that
 # is cheaper. Without this bound a pool saturated with requests of 30 µs handed every seventh over,
 # because between two requests its other workers look idle for an instant.
-_COST_NS = 300_000
+COST_NS = 300_000
 _SATURATED_EVERY_NS = 20_000_000
 
 
@@ -52,13 +52,11 @@ class HandOff:
         self._table.count_without_one()
         return True
 
-    def offer_surplus(self, ready: list[int], mean_ns: int) -> None:
+    def offer_surplus(self, ready: list[int]) -> None:
         """Keep one of several readable connections, offer the last ones to idle workers.
 
-        The last of n would wait for n-1 requests of about `mean_ns` each.
+        Worth it where the last one would otherwise wait for COST_NS or longer.
         """
-        if (len(ready) - 1) * mean_ns < _COST_NS:
-            return
         room = self.room()
         while room > 0 and len(ready) > 1:
             connection = self._table.parked.pop(ready[-1], None)

@@ -46,14 +46,12 @@ class Minder:
         self._hand_off = hand_off
         self._wake: threading.Event
         self.asleep = False
-        self.started = False
 
     def start_once(self) -> None:
         """Start the thread with the first parked connection."""
         # Made here and not before: a worker without kept connections never pays for them.
         self._wake = threading.Event()
         threading.Thread(target=self.run, name="pyfpm minder", daemon=True).start()
-        self.started = True
 
     def wake(self) -> None:
         """Called by the engine when a request begins and `asleep` is set."""

@@ -5,6 +5,7 @@ record and END_REQUEST then; the connection is closed, and Apache and (with `fas
 on`) nginx report the truncation to the client. Before the first byte a failure is a clean 500.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
@@ -19,6 +20,8 @@ from pyfpm.fastcgi import (
 )
 from pyfpm.runtime.peer import Part, PeerGoneError, send_file, write_all, write_parts
 from pyfpm.runtime.time_limit import time_limit
+
+_os_write = os.write  # found once: see the engine
 
 _ONE_WRITE_BYTES = 65000  # a head and body up to here leave in one copy and one write
 
@@ -85,20 +88,17 @@ class Response:
         """The header block as the application gave it; empty before `start`."""
         return self._head.data if self._head is not None else b""
 
-    @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether this is a failure of ours: a 5xx, or a response that the application broke off.
 
         A client that went away is neither.
         """
         return self.status >= 500 or not (self.ended or self.peer_left)
 
-    @property
     def surplus_bytes(self) -> int:
         """How much of the body was cut because it exceeded its Content-Length."""
-        return 0 if self.wants_no_body else self._length.surplus_bytes
+        return 0 if self.wants_no_body() else self._length.surplus_bytes
 
-    @property
     def wants_no_body(self) -> bool:
         """Whether what the application produces as a body is dropped (HEAD, 204, 304)."""
         return self._head is not None and self._head.bodyless
@@ -171,13 +171,13 @@ class Response:
         head = self._head
         if head is None:
             raise ResponseError("the application returned without calling start_response")
-        if (missing := self._length.missing_bytes) > size_bytes:
+        if (missing := self._length.missing_bytes()) > size_bytes:
             short = missing - size_bytes
             raise ResponseError(f"the body is {short} bytes shorter than its Content-Length")
         if head.content_length is None and not head.bodyless:
-            data = b"%bContent-Length: %d\r\n\r\n" % (head.data[:-2], size_bytes)
+            lines = b"%bContent-Length: %d\r\n" % (head.lines, size_bytes)
             self._length = BodyLength(size_bytes)
-            self._head = ResponseHead(data, head.status, bodyless=False, content_length=size_bytes)
+            self._head = ResponseHead(lines, head.status, bodyless=False, content_length=size_bytes)
 
     def _write(self, data: Part) -> None:
         head = self._head
@@ -190,7 +190,7 @@ class Response:
         # With its last declared byte the response is complete for the client, and the web server
         # may close the connection before an END_REQUEST of its own write arrives. But not while the
         # application may still read: with END_REQUEST the next request may come, behind its body.
-        is_last = head.content_length is not None and not self._length.missing_bytes
+        is_last = head.content_length is not None and not self._length.missing_bytes()
         is_last = is_last and not self.input_open
         parts = [] if self.begun else encode_stdout(self._request_id, head.data)
         self.begun = True
@@ -224,7 +224,7 @@ class Response:
             raise PeerGoneError("the response is over")
         try:
             if len(parts) == 1:
-                write_all(self._fd, parts[0], self._timeout_s)
+                self._send_one(parts[0])
             else:
                 write_parts(self._fd, parts, self._timeout_s)
             if from_file is not None:
@@ -236,6 +236,14 @@ class Response:
         except BaseException:  # RequestTimeout while the peer did not read, or no memory
             self._broken = True
             raise
+
+    def _send_one(self, part: Part) -> None:
+        try:
+            written = _os_write(self._fd, part)
+        except OSError:  # whatever it is, it happens again
+            written = 0
+        if written != len(part):
+            write_all(self._fd, memoryview(part)[written:], self._timeout_s)
 
     def finish(self, body: bytes = b"") -> None:
         """Send the rest of the body and END_REQUEST.
@@ -251,7 +259,7 @@ class Response:
         length = self._length
         if length is not _NO_LENGTH:
             body = length.admit(body)
-            if missing := length.missing_bytes:
+            if missing := length.missing_bytes():
                 raise ResponseError(f"the body is {missing} bytes shorter than its Content-Length")
         if self.begun:
             parts = encode_stdout(self._request_id, body) if body else []
@@ -260,9 +268,11 @@ class Response:
             self.body_bytes += len(body)
             self.ended = True
             return
-        data = head.data
         if length is _NO_LENGTH:
-            data = b"%bContent-Length: %d\r\n\r\n" % (data[:-2], len(body))
+            size = len(body)
+            data = head.lines + f"Content-Length: {size}\r\n\r\n".encode("latin-1")
+        else:
+            data = head.data
         if len(data) + len(body) < _ONE_WRITE_BYTES:
             parts = [encode_response(self._request_id, data, body)]
         else:
@@ -284,7 +294,7 @@ class Response:
         head, body = prepared or simple_response(status, text, headers)
         if self._method == "HEAD":
             body = b""
-        self._head = ResponseHead(head, status, bodyless=False, content_length=len(body))
+        self._head = ResponseHead(head[:-2], status, bodyless=False, content_length=len(body))
         self.status = status
         self.begun = True
         self._send([encode_response(self._request_id, head, body)])

@@ -53,8 +53,7 @@ def run_application(
         finally:
             # RequestTimeout may still land before this is done, and then goes to the clauses below.
             time_limit.is_open = time_limit.is_held = False
-        if response.surplus_bytes:
-            too_long = response.surplus_bytes
+        if too_long := response.surplus_bytes():
             complain(environ, f"sent {too_long} bytes more than its Content-Length: they were cut")
     except BodyError as error:
         # No defect of the application, so one line and no traceback.
@@ -69,7 +68,7 @@ def run_application(
             raise
         _answer_failure(environ, response, error)
     finally:
-        if hasattr(result, "close"):
+        if type(result) is not list and hasattr(result, "close"):
             _close(result, environ)
 
 
@@ -102,7 +101,7 @@ def _send(result: Iterable[bytes], response: Response) -> None:
     if isinstance(result, FileWrapper) and result.send(response):
         result = ()
     for chunk in result:
-        if response.wants_no_body:
+        if response.wants_no_body():
             break
         # An empty chunk is the application saying that it is not ready: PEP 3333 lets the head
         # wait for the first that is not.

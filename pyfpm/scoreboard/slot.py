@@ -66,6 +66,7 @@ _LAST_DURATION_NS = int(Word.LAST_DURATION_NS)
 _LAST_CPU_NS = int(Word.LAST_CPU_NS)
 _CONTENT_LENGTH = int(Word.CONTENT_LENGTH)
 _REQUESTS_5XX = int(Word.REQUESTS_5XX)
+_STAGE = STAGE_AT
 _RUNNING = Stage.RUNNING.code
 
 _WORDS = Struct(f"={len(Word)}Q")
@@ -145,17 +146,19 @@ class SlotWriter:
     item assignments by `Word` index, which are single aligned stores and need no sequence.
     """
 
-    __slots__ = ("_bytes", "_requests", "_words", "words")
+    __slots__ = ("_area", "_bytes", "_requests", "_texts", "_words", "words")
 
     def __init__(self, slot: memoryview) -> None:
         self._bytes = slot
         self.words = slot[:STAGE_AT].cast("Q")
-        self._words = self.words  # the same memory; typed where this is compiled
+        self._area, self._words = slot, self.words  # the same memory; typed where this is compiled
+        self._texts = b""
         self._requests = 0
 
     def claim(self, *, pid: int, serial: int, generation: int, now_ns: int, epoch_s: int) -> None:
         """Wipe the slot and enter a worker that begins to boot."""
         self._bytes[:] = bytes(SLOT_BYTES)
+        self._texts = b""
         words = self.words
         words[Word.PID] = pid
         words[Word.SERIAL] = serial
@@ -167,7 +170,7 @@ class SlotWriter:
     def enter(self, stage_code: int, now_ns: int) -> None:
         """Change the stage, and with it the time since when it holds."""
         self._words[_STAGE_SINCE_NS] = now_ns
-        self._bytes[STAGE_AT] = stage_code
+        self._area[_STAGE] = stage_code
 
     def put(self, word: int, value: int) -> None:
         """Store one of the counters that need no sequence."""
@@ -180,16 +183,17 @@ class SlotWriter:
         `length` is the declared length of its body, 0 if unknown.
         """
         words = self._words
-        area = self._bytes
         words[_SEQUENCE] += 1
         words[_REQUEST_STARTED_NS] = now_ns
         words[_CONTENT_LENGTH] = length
-        put_text(area, TEXT_LENGTH_AT, TEXT_AT, TEXT_ROOM, texts)
+        if texts != self._texts:  # else they stand there, from the request before
+            put_text(self._bytes, TEXT_LENGTH_AT, TEXT_AT, TEXT_ROOM, texts)
+            self._texts = texts
         words[_SEQUENCE] += 1
         words[_STAGE_SINCE_NS] = now_ns
-        area[STAGE_AT] = _RUNNING
+        self._area[_STAGE] = _RUNNING
 
-    def end_request(self, duration_ns: int, *, failed: bool) -> None:
+    def end_request(self, duration_ns: int, failed: bool) -> None:
         """The request is over; `failed` says that its status was 5xx or that it broke midway."""
         words = self._words
         self._requests += 1

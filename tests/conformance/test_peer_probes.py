@@ -50,7 +50,7 @@ def test_three_requests_on_a_kept_connection_are_read(connection):
         )
         assert [type(event) for event in events] == [Begin, Params, StdinEnd]
         connection.request_ended()
-        assert connection.is_quiet
+        assert connection.is_quiet()
 
 
 @pytest.mark.parametrize("cut", range(1, 520, 7))

@@ -155,7 +155,7 @@ def test_requests_of_haproxy_follow_one_another():
         assert [event.request_id for event in events] == [request_id] * 4
         assert split_events(events)[2] == b"body"
         connection.request_ended()
-        assert connection.is_quiet
+        assert connection.is_quiet()
 
 
 def test_abort_of_haproxy_leaves_the_connection_to_the_next_request():

@@ -72,7 +72,7 @@ def run_server(pieces: list[bytes], filters: bool) -> object:
         try:
             seen.append(connection.receive(piece))
         finally:
-            seen.append((connection.is_quiet, connection.buffered_bytes))
+            seen.append((connection.is_quiet(), connection.buffered_bytes))
     return seen
 
 
@@ -115,7 +115,7 @@ def run_paths(script: str, info: str, mount: str) -> object:
 def run_body_length(declared: int | None, bodyless: bool, pieces: list[bytes]) -> object:
     length = BodyLength(declared, bodyless=bodyless)
     admitted = [length.admit(piece) for piece in pieces]
-    return admitted, length.missing_bytes, length.surplus_bytes
+    return admitted, length.missing_bytes(), length.surplus_bytes
 
 
 def run_slot(now_ns: int, texts: bytes, length: int, duration_ns: int) -> object:
@@ -125,7 +125,7 @@ def run_slot(now_ns: int, texts: bytes, length: int, duration_ns: int) -> object
     try:
         for failed in (False, True):
             writer.begin_request(now_ns, texts, length)
-            writer.end_request(duration_ns, failed=failed)
+            writer.end_request(duration_ns, failed)
         writer.share_cpu(duration_ns, now_ns)
         writer.enter(95, now_ns)
     except (ValueError, OverflowError):  # each form has its own words for it
@@ -153,7 +153,7 @@ def run_application_answer(
         run_application(application, environ, response)
         ours.shutdown(socket.SHUT_WR)
         with theirs.makefile("rb") as stream:
-            return stream.read(), response.ended, response.failed, response.status
+            return stream.read(), response.ended, response.has_failed(), response.status
 
 
 CASES: dict[str, Callable[..., object]] = {

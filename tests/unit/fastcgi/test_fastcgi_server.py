@@ -109,9 +109,9 @@ def test_next_request_on_a_kept_connection_is_taken(connection):
     for _ in range(3):
         events = connection.receive(encode_request(1, PAIRS, b"body", keep_conn=True))
         assert [type(event) for event in events] == [Begin, Params, Stdin, StdinEnd]
-        assert not connection.is_quiet
+        assert not connection.is_quiet()
         connection.request_ended()
-        assert connection.is_quiet
+        assert connection.is_quiet()
 
 
 def test_late_records_of_an_ended_request_are_skipped(connection):
@@ -141,9 +141,9 @@ def test_abort_ends_the_events_of_a_request(connection, stage):
     connection.receive(bytes_before)
     assert connection.receive(encode_abort(1)) == [Abort(1)]
     assert connection.receive(frame(PARAMS, 1, b"a") + encode_stdin(1, b"") + encode_abort(1)) == []
-    assert not connection.is_quiet
+    assert not connection.is_quiet()
     connection.request_ended()
-    assert connection.is_quiet
+    assert connection.is_quiet()
     assert connection.buffered_bytes == 0
 
 
@@ -171,7 +171,7 @@ def test_role_not_served_is_refused(connection, role, keep_conn):
     events = connection.receive(encode_request(1, PAIRS, b"body", role=role, keep_conn=keep_conn))
     assert answers(events) == [EndRequest(1, 0, ProtocolStatus.UNKNOWN_ROLE)]
     assert [event.close for event in events] == [not keep_conn]
-    assert connection.is_quiet
+    assert connection.is_quiet()
     assert connection.receive(encode_request(1, PAIRS))[0] == Begin(1, Role.RESPONDER, False)
 
 
@@ -339,9 +339,9 @@ def test_buffered_bytes_count_both_buffers(connection):
 
 def test_connection_with_a_piece_of_a_record_is_not_quiet(connection):
     """Only a connection without buffered bytes may change its process."""
-    assert connection.is_quiet
+    assert connection.is_quiet()
     connection.receive(encode_begin(1)[:3])
-    assert not connection.is_quiet
+    assert not connection.is_quiet()
 
 
 def test_stdin_in_the_same_read_as_the_end_of_the_request_before_is_kept_apart(connection):

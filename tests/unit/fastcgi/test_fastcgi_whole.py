@@ -70,7 +70,7 @@ def test_whatever_differs_is_left_to_the_long_way(data):
     """Pieces, more than one, other ids, roles and records, reserved bits: nothing changes here."""
     connection = ServerConnection()
     assert connection.receive_whole(data) is None
-    assert connection.is_quiet
+    assert connection.is_quiet()
     assert connection.buffered_bytes == 0
 
 
@@ -102,11 +102,11 @@ def test_a_request_taken_whole_is_active_until_it_is_ended():
     """Late records of it are ignored, a second BEGIN is a violation."""
     connection = ServerConnection()
     assert connection.receive_whole(KEPT)
-    assert not connection.is_quiet
+    assert not connection.is_quiet()
     with pytest.raises(ProtocolError, match="active already"):
         connection.receive(KEPT)
     connection.request_ended()
-    assert connection.is_quiet
+    assert connection.is_quiet()
     assert connection.receive(encode_stdin(1, b"late")) == []
     assert connection.receive_whole(KEPT)
 
@@ -138,7 +138,7 @@ def test_both_ways_agree_about_any_bytes(data):
     connection = ServerConnection()
     whole = connection.receive_whole(data)
     if whole is None:
-        assert connection.is_quiet
+        assert connection.is_quiet()
         return
     keep, stream, body = whole
     try:

@@ -63,7 +63,7 @@ def test_times_and_key_are_passed_on(board):
     seen = view_one(board, WorkerState.SERVING, Stage.IDLE)
     assert (seen.key, seen.quiet_since_s, seen.started_s) == (2, 6.0, 5.0)
     slot.begin_request(6_500_000_000, b"", 0)
-    slot.end_request(250_000_000, failed=False)
+    slot.end_request(250_000_000, False)
     seen = view_one(board, WorkerState.SERVING, Stage.IDLE)
     assert seen.quiet_since_s == 6.75
 

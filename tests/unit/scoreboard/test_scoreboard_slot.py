@@ -106,9 +106,9 @@ def test_shorter_text_after_a_longer_one_shows_no_rest(slot, writer):
 def test_ended_requests_are_counted_with_their_times(slot, writer):
     """Requests, failures and the duration of the last request."""
     writer.begin_request(10 * NS, texts_of("GET", "/"), 0)
-    writer.end_request(2 * NS, failed=False)
+    writer.end_request(2 * NS, False)
     writer.begin_request(20 * NS, texts_of("GET", "/"), 0)
-    writer.end_request(1 * NS, failed=True)
+    writer.end_request(1 * NS, True)
     copy = read_slot(slot)
     assert (copy.requests, copy.requests_5xx) == (2, 1)
     assert copy.last_duration_s == 1.0
@@ -117,7 +117,7 @@ def test_ended_requests_are_counted_with_their_times(slot, writer):
 def test_the_last_request_gets_its_share_of_the_processor_time(slot, writer):
     """Of 0.9 s for requests that took 3 s, the last one, which took 1 s, gets 0.3 s."""
     writer.begin_request(10 * NS, texts_of("GET", "/"), 0)
-    writer.end_request(1 * NS, failed=False)
+    writer.end_request(1 * NS, False)
     writer.share_cpu(9 * NS // 10, 3 * NS)
     assert read_slot(slot).last_cpu_s == 0.3
 
@@ -141,7 +141,7 @@ def test_sequence_is_even_after_every_complete_write(slot, writer):
     """Readers take an odd number for a writer that is inside."""
     writer.begin_request(0, texts_of("GET", "/"), 0)
     assert sequence_of(slot) == 2
-    writer.end_request(1, failed=True)
+    writer.end_request(1, True)
     assert sequence_of(slot) == 4
 
 
