@@ -10,14 +10,17 @@ BENCH_ARGS ?=
 HOT := $(shell find pyfpm -name '*.pxd')
 HOT := $(HOT) $(HOT:.pxd=.py)
 # What the second run of `make test`, in the plain form, consists of
-PLAIN_TESTS := tests/unit tests/conformance \
+PLAIN_TESTS := tests/unit tests/conformance tests/fuzz \
   $(addprefix tests/integration/test_,applications.py wsgi_rules.py web_servers.py parked_connections.py)
 # KEEP=1 puts the results of make bench into docs/explanation
 KEEP ?=
-# The dice of make chaos: what it rolled is printed, and SEED=… rolls it again
+# The dice of make chaos and make fuzz: what they rolled is printed, and SEED=… rolls it again
 SEED ?= $(shell date +%s)
+# How long make fuzz takes, and an input of tests/fuzz/corpus to be run once more instead
+SECONDS ?= 600
+INPUT ?=
 
-.PHONY: help run test compiled chaos check packages examples pools bench clean
+.PHONY: help run test compiled chaos fuzz check packages examples pools bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -35,6 +38,9 @@ compiled: $(VENV)/.compiled ## build the compiled form, where there is a compile
 
 chaos: packages $(VENV)/.installed-test compiled ## kill, starve, reload and upgrade under load, long: SEED=7 repeats a run
 	PYFPM_CHAOS_LONG=1 PYFPM_CHAOS_SEED=$(SEED) $(PYTHON) -m pytest tests/chaos $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed-test $(VENV)/.fuzz-tools compiled ## search for inputs that break something, 10 minutes: SECONDS=60 SEED=7
+	@PYTHONPATH=tests:. $(PYTHON) -m fuzz --seconds $(SECONDS) --seed $(SEED) $(if $(INPUT),--input $(INPUT))
 
 check: $(VENV)/.installed-test ## lint, format and types only
 	$(VENV)/bin/ruff check
@@ -69,6 +75,12 @@ $(VENV)/.installed-test: pyproject.toml scripts/venv
 
 $(VENV)/.build-tools: pyproject.toml scripts/venv
 	@scripts/venv $(VENV) 'Cython>=3.1' 'setuptools>=77'
+	@touch $@
+
+# libFuzzer for Python. It has wheels for some interpreters only, and the search does without it.
+$(VENV)/.fuzz-tools: pyproject.toml scripts/venv
+	@scripts/venv $(VENV) --only-binary :all: atheris \
+	  || echo "fuzz: atheris does not install here (above): the search of tests/fuzz does it alone"
 	@touch $@
 
 # In continuous integration a compiled form that cannot be built is a failure.

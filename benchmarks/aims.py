@@ -80,6 +80,17 @@ def p99(company: str) -> Callable[[Tables], float]:
     return lambda tables: tables["slow_clients"]["medians"][f"pyfpm, kept | {company}"]["p99_ms"]
 
 
+def flooded_p99(name: str) -> Callable[[Tables], float]:
+    """The worse of both floods by the quiet one."""
+
+    def read(tables: Tables) -> float:
+        middle = tables["floods"]["medians"]
+        worst = max(middle[f"{name} | {way}"]["p99_ms"] for way in ("beside 5,200", "coming back"))
+        return worst / middle[f"{name} | alone"]["p99_ms"]
+
+    return read
+
+
 def kept_or_closed(way: str) -> Callable[[Tables], float]:
     return lambda tables: tables["kept_vs_closed"]["medians"][way]["rate"]
 
@@ -111,6 +122,8 @@ AIMS = (
         ratio(p99("quarter blocked"), p99("alone")),
         at_most=3,
     ),
+    Aim("p99 beside 5,200 idle connections, kept, of alone", flooded_p99(KEPT), at_most=3),
+    Aim("p99 beside 5,200 idle connections, closed, of alone", flooded_p99(CLOSED), at_most=3),
     Aim(
         "PSS a worker, 8 workers, of gunicorn without preload",
         ratio(pss("pyfpm"), pss("gunicorn, no preload")),

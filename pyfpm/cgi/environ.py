@@ -239,7 +239,7 @@ class EnvironBuilder:
         for key, (_, value) in zip(keys, pairs, strict=True):
             if key:
                 environ[key] = value.decode("latin-1")
-        if len(environ) != expected or max(map(len, keys), default=0) > LONGEST_NAME:
+        if len(environ) != expected or max(map(len, dict(pairs)), default=0) > LONGEST_NAME:
             return None
         varying = {key for key, (name, _) in zip(keys, pairs, strict=True) if name in self._varying}
         is_complete = varying.isdisjoint(_DECISIVE)

@@ -11,8 +11,13 @@ from pyfpm.control.protocol import JsonObject
 INTERRUPTED = 130
 
 # Applications write some of what we print (a traceback, a request line), and terminals act on
-# control characters. Tab and line break are harmless.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+# control characters. Tab and line break are harmless. What changes the direction of writing makes
+# a line look like another one than it is.
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+_CONTROLS = {
+    **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
+    **{code: f"\\u{code:04x}" for code in _DIRECTIONS},
+}
 
 
 class OperationInterrupted(click.ClickException):

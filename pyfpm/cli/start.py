@@ -7,7 +7,8 @@ import click
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
 from pyfpm.config import ConfigFile
-from pyfpm.master import run_master
+from pyfpm.errors import ConfigError
+from pyfpm.master import find_log_problems, run_master
 
 
 @click.command(
@@ -32,6 +33,8 @@ def command(invocation: Invocation, *, allow_root: bool, daemonize: bool) -> int
         # A reload reads the file again, and a daemon has another working directory by then.
         invocation.config_path = os.path.abspath(found)
     config = invocation.load_config(allow_root=allow_root, daemonize=daemonize)
+    if problems := find_log_problems(config):
+        raise ConfigError(problems)
     daemonize = daemonize or config.main.daemonize
     load = ConfigFile(config.path, allow_root, daemonize)
     return run_master(config, load=load, daemonize=daemonize)

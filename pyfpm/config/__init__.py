@@ -14,6 +14,8 @@ from pyfpm.config.addresses import (
     TcpAddress,
     UnixAddress,
     format_address,
+    is_loopback,
+    open_to_all,
     parse_address,
 )
 from pyfpm.config.dump import render_dump
@@ -38,6 +40,7 @@ from pyfpm.config.values import (
     LogFormat,
     LogLevel,
     Preload,
+    Sandbox,
     Share,
     parse_app_path,
 )
@@ -59,6 +62,7 @@ __all__ = [
     "PoolOptions",
     "Preload",
     "Reload",
+    "Sandbox",
     "Scope",
     "Share",
     "SystemdAddress",
@@ -67,8 +71,10 @@ __all__ = [
     "find_control_path",
     "find_option",
     "format_address",
+    "is_loopback",
     "load_config",
     "load_text",
+    "open_to_all",
     "parse_address",
     "parse_app_path",
     "render_dump",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_MAPPED_BITS = 96  # of ::ffff:0:0/96, where IPv4 lies in IPv6 (RFC 4291, 2.5.5.2)
 _WRITE = "write /path, unix:/path, host:port, [::1]:port or a port"
 _PORT = re.compile(r"[0-9]{1,5}")
 # What systemd allows (sd_listen_fds(3)), without the characters that separate addresses here.
@@ -33,10 +34,7 @@ class TcpAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether only processes of this machine reach it, as far as the text says."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,11 @@ def parse_address(text: str) -> ListenAddress:
     """
     if text.startswith("systemd:"):
         return _systemd(text.removeprefix("systemd:"), text)
+    if text.removeprefix("unix:").startswith("@"):
+        raise ValueError(
+            f"{text!r}: an abstract socket has no owner and no mode, so every user of this machine"
+            " may connect; write /path"
+        )
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"), text)
     if "://" in text:
@@ -90,9 +93,17 @@ def format_address(address: ListenAddress) -> str:
 
 
 def parse_network(text: str) -> IpNetwork:
-    """An address or a network of `listen.allowed_clients`; a bare address is a network of one."""
+    """An address or a network of `listen.allowed_clients`; a bare address is a network of one.
+
+    IPv4 written as IPv6 (::ffff:10.1.2.3) is taken for what it means, as it is in clients.
+    """
+    if "%" in text:
+        raise ValueError(
+            f"{text!r} has a scope, and clients are told apart by their address alone;"
+            f" write {text.partition('%')[0]}"
+        )
     try:
-        return ipaddress.ip_network(text)
+        return _unmapped(ipaddress.ip_network(text))
     except ValueError:
         pass
     try:
@@ -104,11 +115,37 @@ def parse_network(text: str) -> IpNetwork:
     raise ValueError(f"{text!r} is an address inside a network; write the network as {network}")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address, or the name localhost, stands for this machine alone."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def open_to_all(place: str, remedy: str) -> str:
+    """What is wrong with listening on `place`, which is no loopback address, without a list."""
+    return (
+        f"{place} can be reached from other machines, and whoever can connect runs requests with"
+        " any parameters, past the web server (FastCGI knows no password); set"
+        f" listen.allowed_clients, or {remedy}"
+    )
+
+
 def format_network(network: IpNetwork) -> str:
     """The text that `parse_network` reads back; a network of one as a bare address."""
     if network.prefixlen == network.max_prefixlen:
         return str(network.network_address)
     return str(network)
+
+
+def _unmapped(network: IpNetwork) -> IpNetwork:
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def _unix(path: str, text: str) -> UnixAddress:

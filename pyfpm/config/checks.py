@@ -2,24 +2,27 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pyfpm.config.accounts import find_group, find_user, person_of
 from pyfpm.config.addresses import UnixAddress
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.reach import Person, Refusal, find_refusal
+from pyfpm.config.root_folder import check_chroot
+from pyfpm.config.values import Sandbox
 from pyfpm.errors import Problem
+from pyfpm.kernel.landlock import Support, missing_walls, read_support
+from pyfpm.kernel.log_path import STDERR_NAMES
 
 _IN_A_VENV = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore"}
-_IDENTITY = ("user", "group", "extra_groups")
 
 
 def check_main(draft: Draft, main: MainOptions) -> Iterator[Problem]:
     """The names in `[pyfpm]`."""
     yield from _check_user(draft, "control.owner", main.control_owner)
     yield from _check_group(draft, "control.group", main.control_group)
-    if main.error_log not in ("stderr", "syslog"):
+    if main.error_log not in (*STDERR_NAMES, "syslog"):
         yield from _check_file(draft, "error_log", main.error_log)
     if main.pid is not None:
         yield from _check_file(draft, "pid", main.pid)
@@ -42,19 +45,44 @@ def check_pool(
         if isinstance(address, UnixAddress):
             yield from _check_socket(draft, "listen", address.path)
     person = person_of(pool, is_root=is_root)
+    yield from _check_processors(draft, pool)
+    if pool.chroot is not None:
+        yield from check_chroot(draft, pool, person)
+    else:
+        yield from _check_places(draft, pool, person)
+
+
+def _check_places(draft: Draft, pool: PoolOptions, person: Person | None) -> Iterator[Problem]:
     if "directory" not in draft.failed:
         yield from _check_directory(draft, pool.directory, person)
     if "python" not in draft.failed:
         yield from _check_python(draft, pool.python, person)
+    if pool.sandbox is not Sandbox.OFF:
+        yield from _check_sandbox(draft, pool)
 
 
-def notice_pool(draft: Draft, *, is_root: bool) -> Iterator[Problem]:
-    """Identity keys that cannot work."""
-    if is_root:
+def _check_processors(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """Processors that the machine has; which of them a cgroup admits shows when the pool starts."""
+    there_are = os.cpu_count() or 1
+    missing = [number for number in pool.process_cpu_affinity or () if number >= there_are]
+    if missing:
+        yield draft.problem(
+            "process.cpu_affinity",
+            f"there is no processor {missing[0]}; the machine's are 0 to {there_are - 1}",
+        )
+
+
+def notice_sandbox(
+    draft: Draft, pool: PoolOptions, support: Support | None = None
+) -> Iterator[Problem]:
+    """What a sandbox that makes do with less goes without; `support` is the running kernel's."""
+    if pool.sandbox is not Sandbox.BEST_EFFORT:
         return
-    for option in _IDENTITY:
-        if option in draft.entries and draft.entries[option].text:
-            yield draft.problem(option, "is ignored, since the master is not root")
+    walls = missing_walls(support or read_support())
+    if walls:
+        yield draft.problem(
+            "sandbox", f"goes without what this kernel does not restrict: {', '.join(walls)}"
+        )
 
 
 def _check_file(draft: Draft, option: str, path: str) -> Iterator[Problem]:
@@ -64,6 +92,38 @@ def _check_file(draft: Draft, option: str, path: str) -> Iterator[Problem]:
         yield draft.problem(option, f"{path} is a folder; name a file in it")
     elif not os.path.isdir(folder):
         yield draft.problem(option, f"there is no folder {folder}; make it, or name another file")
+
+
+def check_shared_logs(
+    main_draft: Draft,
+    main: MainOptions,
+    pools: Sequence[tuple[Draft, PoolOptions]],
+    *,
+    is_root: bool,
+) -> Iterator[Problem]:
+    """Workers hold their access log open for writing: whatever else is in the file, they can forge.
+
+    Pools of one user may share one; they could do as much to each other anyway.
+    """
+    masters = {os.path.realpath(main.error_log): f"error_log ({main_draft.header.name})"}
+    for draft, pool in pools:
+        if pool.slowlog is not None:
+            masters[os.path.realpath(pool.slowlog)] = f"slowlog ({draft.header.name})"
+    users: dict[str, tuple[int | None, str]] = {}
+    for draft, pool in pools:
+        path = pool.access_log
+        if path is None or path in ("stdout", "stderr"):
+            continue
+        real = os.path.realpath(path)
+        person = person_of(pool, is_root=is_root)
+        uid = None if person is None else person.uid
+        user, other = users.setdefault(real, (uid, draft.header.name))
+        if real in masters:
+            text = f"{path} is {masters[real]} too, which workers must not write; name another file"
+            yield draft.problem("access.log", text)
+        elif user != uid:
+            text = f"{path} is that of {other} too, whose user is another; name another file"
+            yield draft.problem("access.log", text)
 
 
 def _check_socket(draft: Draft, option: str, path: str) -> Iterator[Problem]:
@@ -150,6 +210,21 @@ def _check_python(draft: Draft, path: str, person: Person | None) -> Iterator[Pr
             f"the default is the master's own interpreter, and {message}, or set python ="
             f" to an interpreter or venv that {person.name} can reach",
         )
+
+
+def _check_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """A rule holds for what is there when the pool starts, so all of it must be."""
+    if pool.chroot:
+        return  # the paths are those in there
+    lists = {
+        "sandbox.read": pool.sandbox_read,
+        "sandbox.write": pool.sandbox_write,
+        "sandbox.execute": pool.sandbox_execute,
+    }
+    for option, paths in lists.items():
+        for path in paths:
+            if not os.path.exists(path):
+                yield draft.problem(option, f"{path} does not exist; create it or leave it out")
 
 
 def _no_python(path: str) -> str:

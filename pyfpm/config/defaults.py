@@ -7,6 +7,8 @@ from typing import Any
 
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
+from pyfpm.config.reach import locate
+from pyfpm.config.values import Sandbox
 from pyfpm.control import default_path
 
 
@@ -17,25 +19,33 @@ def fill_main(draft: Draft, environ: Mapping[str, str], *, is_root: bool) -> Mai
     return MainOptions(**values)
 
 
-def fill_pool(draft: Draft, *, cores: int) -> PoolOptions:
+def fill_pool(draft: Draft, *, cores: int, is_root: bool) -> PoolOptions:
     """The options of a pool from its values and the defaults.
 
     Options that are missing or were refused get a value that says nothing, so that the rules about
     all others can still be asked.
     """
     values = _with_plain_defaults(draft)
-    values["python"] = interpreter_of(values["python"] or sys.executable)
-    values["directory"] = values["directory"] or draft.header.folder
+    if not is_root:
+        values["chroot"] = None  # a notice says so
+    root = values["chroot"] or "/"
+    values["python"] = interpreter_of(values["python"] or sys.executable, root)
+    values["directory"] = values["directory"] or ("/" if values["chroot"] else draft.header.folder)
     values["environment"] = tuple(
         (name, value) for name, (value, _) in draft.variable_settings().items()
     )
-    _fill_manager(values, cores)
+    if values["sandbox"] is None:
+        listed = any(values[f"sandbox_{name}"] for name in ("read", "write", "execute"))
+        values["sandbox"] = Sandbox.ON if listed else Sandbox.OFF
+    processors = values["process_cpu_affinity"]
+    _fill_manager(values, min(cores, len(processors)) if processors else cores)
     return PoolOptions(name=draft.pool or "", **values)
 
 
-def interpreter_of(python: str) -> str:
-    """The interpreter itself, where `python` may be the folder of a venv."""
-    return os.path.join(python, "bin", "python") if os.path.isdir(python) else python
+def interpreter_of(python: str, root: str = "/") -> str:
+    """The interpreter itself, where `python` may be the folder of a venv; paths as in `root`."""
+    is_venv = os.path.isdir(locate(python, root))
+    return os.path.join(python, "bin", "python") if is_venv else python
 
 
 def _with_plain_defaults(draft: Draft) -> dict[str, Any]:

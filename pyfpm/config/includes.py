@@ -82,7 +82,7 @@ def _read_included(file: str, entry: Entry, seen: dict[str, str], sources: Sourc
             entry.problem(f"{file} is read already as {first}; let only one pattern match it")
         )
         return
-    data, problems = read_bytes(file, file)
+    data, problems = read_bytes(file, file, only_regular=True)
     sources.problems += problems
     for nested in _take(sources, file, data):
         sources.problems.append(

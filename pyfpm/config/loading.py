@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pyfpm.config import checks, rules
+from pyfpm.config import checks, listening, privileges, root_folder, rules
 from pyfpm.config.cores import count_cores
 from pyfpm.config.defaults import fill_main, fill_pool
 from pyfpm.config.draft import Draft
@@ -61,7 +61,7 @@ def load_config(
         notices += worth_a_word
     main = fill_main(main_draft, environ, is_root=is_root)
     cores = cores or count_cores()
-    pools = [(draft, fill_pool(draft, cores=cores)) for draft in drafts]
+    pools = [(draft, fill_pool(draft, cores=cores, is_root=is_root)) for draft in drafts]
     for draft, pool in pools:
         problems += rules.check_pool(draft, pool)
         notices += rules.notice_pool(draft, pool)
@@ -69,9 +69,17 @@ def load_config(
     problems += rules.check_across(main_draft, main, pools, daemonize=daemonize)
     if check_system:
         problems += checks.check_main(main_draft, main)
+        problems += checks.check_shared_logs(main_draft, main, pools, is_root=is_root)
+        problems += listening.check_main(main_draft, main)
+        notices += listening.notice_main(main_draft, main, is_root=is_root)
+        notices += privileges.notice_main(main_draft, main, is_root=is_root)
         for draft, pool in pools:
             problems += checks.check_pool(draft, pool, is_root=is_root, allow_root=allow_root)
-            notices += checks.notice_pool(draft, is_root=is_root)
+            problems += listening.check_pool(draft, pool, is_root=is_root)
+            notices += listening.notice_pool(draft, pool, is_root=is_root)
+            notices += checks.notice_sandbox(draft, pool)
+            notices += privileges.notice_pool(draft, pool, is_root=is_root)
+            notices += root_folder.notice_chroot(draft, pool)
     if not pools and not problems:
         problems.append(Problem(path, None, "", "", "no pool at all; add a [pool:NAME] section"))
     if problems:

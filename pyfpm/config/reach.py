@@ -8,8 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-# As many symbolic links as the kernel follows before ELOOP (path_resolution(7)).
-_MOST_LINKS = 40
+from pyfpm.kernel.folders import way_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +39,33 @@ class Refusal:
         return f"chmod {self.whose}+{self.letters} {self.path}"
 
 
-def find_refusal(path: str, person: Person, letters: str) -> Refusal | None:
+def find_refusal(path: str, person: Person, letters: str, root: str = "/") -> Refusal | None:
     """The first place on the way to `path` that refuses `person`, or None.
 
     Every folder on the way must be open to x, `path` itself to `letters` ("x", or "rx").
     Symbolic links are followed one by one, since what they lead through counts too. A path that
-    does not exist refuses nobody.
+    does not exist refuses nobody. `root` is the root folder of the process that `path` is for.
     """
     if person.uid == 0:
         return None
-    waiting = _components(path)
-    place, links = "/", 0
-    while waiting:
-        refusal = _refusal(place, person, "x")
+    way = list(way_to(path, root))
+    if os.path.islink(way[-1]):  # too many of them
+        return None
+    *folders, last = [place for place in way if not os.path.islink(place)]
+    for folder in folders:
+        refusal = _refusal(folder, person, "x")
         if refusal is not None:
             return refusal
-        name = waiting.pop()
-        if name == "..":
-            place = os.path.dirname(place)
-            continue
-        step = os.path.join(place, name)
-        if not os.path.islink(step):
-            place = step
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            return None
-        target = os.readlink(step)
-        place = "/" if target.startswith("/") else place
-        waiting += _components(target)
-    return _refusal(place, person, letters)
+    return _refusal(last, person, letters)
 
 
-def _components(path: str) -> list[str]:
-    """The names of a path, last one first."""
-    return [name for name in reversed(path.split("/")) if name not in {"", "."}]
+def locate(path: str, root: str) -> str:
+    """Where `path` leads for a process whose root folder is `root`, as seen from outside.
+
+    Empty for links that lead round in circles. Nothing need exist there.
+    """
+    *_, last = way_to(path, root)
+    return "" if os.path.islink(last) else last
 
 
 def _refusal(path: str, person: Person, letters: str) -> Refusal | None:

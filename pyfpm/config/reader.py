@@ -1,5 +1,8 @@
 """From the bytes of one file to its sections: decoding, the pre-pass, ConfigObj."""
 
+import os
+import stat
+
 from configobj import ConfigObj, ConfigObjError
 
 from pyfpm.config.dialect import Rewriter, fold
@@ -7,16 +10,35 @@ from pyfpm.config.source import Section
 from pyfpm.errors import Problem
 
 _BOM = b"\xef\xbb\xbf"
+_MOST_BYTES = 16 << 20
 
 
-def read_bytes(path: str, file: str) -> tuple[bytes, list[Problem]]:
-    """The bytes of a file; a file that cannot be read is a problem, and empty."""
+def read_bytes(path: str, file: str, *, only_regular: bool = False) -> tuple[bytes, list[Problem]]:
+    """The bytes of a file; a file that cannot be read is a problem, and empty.
+
+    With `only_regular` a FIFO is one, whose reader might wait for ever. Named on the command line
+    it is all right: a shell makes one of `<(…)`.
+    """
     try:
-        with open(path, "rb") as stream:
-            return stream.read(), []
+        return _read(path, only_regular=only_regular), []
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = error.strerror.lower() if error.strerror else str(error)
         return b"", [Problem(file, None, "", "", f"cannot be read: {reason}")]
+
+
+def _read(path: str, *, only_regular: bool) -> bytes:
+    with open(path, "rb", opener=_open_at_once if only_regular else None) as stream:
+        if only_regular and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        data = stream.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise OSError("it is longer than 16 MiB")
+    return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a FIFO waits for its writer, unless it is asked not to."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse_sections(data: bytes, file: str) -> tuple[list[Section], list[Problem]]:

@@ -3,6 +3,7 @@
 A rule yields problems. A rule that needs an option whose text was already refused stays silent.
 """
 
+import re
 from collections.abc import Iterator
 
 from pyfpm.config.addresses import (
@@ -11,15 +12,18 @@ from pyfpm.config.addresses import (
     TcpAddress,
     UnixAddress,
     format_address,
+    open_to_all,
 )
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
+from pyfpm.config.values import Sandbox
 from pyfpm.errors import Problem
 from pyfpm.policy import ProcessManager
 
 # sun_path holds 108 bytes, the NUL at its end included (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 _SPARE = ("pm.min_spare_servers", "pm.max_spare_servers", "pm.start_servers")
+_SANDBOX_LISTS = ("sandbox.read", "sandbox.write", "sandbox.execute")
 _SET_BY_SYSTEMD = {
     "listen.backlog": "Backlog=",
     "listen.owner": "SocketUser=",
@@ -27,6 +31,7 @@ _SET_BY_SYSTEMD = {
     "listen.mode": "SocketMode=",
 }
 _WORKERS = {"pm", "pm.max_children", *_SPARE}
+_LISTED = re.compile(r'"[^"]*"|[^\s,"]+')  # the paths of a list, with their quotes
 
 
 def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
@@ -35,12 +40,22 @@ def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
         yield from _check_spare_servers(draft, pool)
     if not draft.failed & {"listen", "listen.allowed_clients"}:
         yield from _check_listeners(draft, pool)
+    if pool.chroot is not None:
+        yield from _check_paths_inside(draft)
     if pool.ping_path is not None and pool.ping_path == pool.pm_status_path:
         yield draft.problem("ping.path", "is pm.status_path too; give each its own path")
+    if pool.sandbox is not Sandbox.OFF and not pool.no_new_privs:
+        yield draft.problem(
+            "no_new_privs",
+            "a sandbox needs it, or a set-user-id program would lead out; write yes, or set"
+            " sandbox = off",
+        )
 
 
 def check_main(draft: Draft, main: MainOptions, *, daemonize: bool) -> Iterator[Problem]:
     """Every rule within `[pyfpm]`; `daemonize` is the command line's word."""
+    if "control" not in draft.failed:
+        yield from _check_length(draft, "control", main.control)
     if not (daemonize or main.daemonize) or draft.failed & {"daemonize", "error_log"}:
         return
     if main.error_log == "stderr":
@@ -93,8 +108,9 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
         yield draft.problem(
             "listen.allowed_clients",
             "has no effect without a TCP address in listen; for a Unix socket set listen.group"
-            " and listen.mode",
+            " and listen.mode, or listen.allowed_users",
         )
+    yield from _notice_allowed_users(draft, pool)
     if addresses and all(isinstance(address, SystemdAddress) for address in addresses):
         for option, setting in _SET_BY_SYSTEMD.items():
             if _is_own(draft, option):
@@ -103,11 +119,34 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
                 )
     yield from _notice_limits(draft, pool)
     yield from _notice_access_log(draft, pool)
+    if pool.rlimit_core and not pool.process_dumpable and _is_own(draft, "rlimit_core"):
+        yield draft.problem("rlimit_core", "has no effect without process.dumpable = yes")
+    yield from _notice_sandbox(draft, pool)
     for option in _SPARE:
         if pool.pm is not ProcessManager.DYNAMIC and _is_own(draft, option):
             yield draft.problem(option, f"has no effect with pm = {pool.pm.value}")
     if pool.pm is not ProcessManager.ONDEMAND and _is_own(draft, "pm.process_idle_timeout"):
         yield draft.problem("pm.process_idle_timeout", f"has no effect with pm = {pool.pm.value}")
+
+
+def _notice_allowed_users(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """Users are known of Unix sockets only."""
+    if not pool.listen_allowed_users:
+        return
+    ports = [address for address in pool.listen or () if isinstance(address, TcpAddress)]
+    if ports and len(ports) == len(pool.listen):
+        if _is_own(draft, "listen.allowed_users"):
+            yield draft.problem(
+                "listen.allowed_users",
+                "has no effect without a Unix socket in listen: a TCP connection does not say whose"
+                " it is; listen on /path, or set listen.allowed_clients",
+            )
+    elif ports:
+        yield draft.problem(
+            "listen.allowed_users",
+            f"does not hold for {format_address(ports[0])}, where every user of an admitted machine"
+            " can connect; leave that address out, or set listen.allowed_clients",
+        )
 
 
 def _notice_limits(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
@@ -125,10 +164,29 @@ def _notice_limits(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
         )
 
 
+def _notice_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    for option in _SANDBOX_LISTS:
+        if pool.sandbox is Sandbox.OFF and _is_own(draft, option):
+            yield draft.problem(option, "has no effect with sandbox = off")
+
+
 def _notice_access_log(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     for option in ("access.format", "access.suppress_path[]"):
         if pool.access_log is None and _is_own(draft, option):
             yield draft.problem(option, "has no effect without access.log")
+
+
+def _check_paths_inside(draft: Draft) -> Iterator[Problem]:
+    """A relative path starts at the folder of its file, which is outside of the root folder."""
+    for option in ("directory", "python", *_SANDBOX_LISTS):
+        entry = draft.entries.get(option)
+        text = "" if entry is None else entry.text
+        for path in _LISTED.findall(text) if option in _SANDBOX_LISTS else [text]:
+            if path and not path.startswith(("/", '"/', "%")):
+                yield draft.problem(
+                    option,
+                    f"{path!r} is relative; with chroot, write the path from / as it is in there",
+                )
 
 
 def _is_own(draft: Draft, option: str) -> bool:
@@ -165,26 +223,23 @@ def _check_listeners(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     for address in pool.listen:
         match address:
             case UnixAddress(path):
-                size = len(path.encode(errors="surrogateescape"))
-                if size > _LONGEST_SOCKET_PATH:
-                    yield draft.problem(
-                        "listen",
-                        f"{path} has {size} bytes, and a socket's path at most"
-                        f" {_LONGEST_SOCKET_PATH}; choose a shorter one",
-                    )
+                yield from _check_length(draft, "listen", path)
             case TcpAddress():
                 if not address.is_loopback and not pool.listen_allowed_clients:
-                    yield draft.problem("listen", _open_to_all(address))
+                    place, port = format_address(address), address.port
+                    yield draft.problem("listen", open_to_all(place, f"listen on 127.0.0.1:{port}"))
             case SystemdAddress():
                 pass  # the master looks at the sockets themselves when it has them
 
 
-def _open_to_all(address: TcpAddress) -> str:
-    return (
-        f"{format_address(address)} can be reached from other machines, and whoever can connect"
-        " runs requests with any parameters, past the web server; set listen.allowed_clients,"
-        f" or listen on 127.0.0.1:{address.port}"
-    )
+def _check_length(draft: Draft, option: str, path: str) -> Iterator[Problem]:
+    size = len(path.encode(errors="surrogateescape"))
+    if size > _LONGEST_SOCKET_PATH:
+        yield draft.problem(
+            option,
+            f"{path} has {size} bytes, and a socket's path at most {_LONGEST_SOCKET_PATH};"
+            " choose a shorter one",
+        )
 
 
 def _check_shared_addresses(pools: list[tuple[Draft, PoolOptions]]) -> Iterator[Problem]:

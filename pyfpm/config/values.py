@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+_PROCESSORS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _PERCENT = re.compile(r"([0-9]{1,3})\s*%")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _APP = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
@@ -44,6 +45,14 @@ class Preload(Enum):
 
     AUTO = "auto"
     ON = "on"
+    OFF = "off"
+
+
+class Sandbox(Enum):
+    """Whether Landlock confines a pool, and whether a kernel that lacks a part of it will do."""
+
+    ON = "on"
+    BEST_EFFORT = "best-effort"
     OFF = "off"
 
 
@@ -106,3 +115,27 @@ def parse_share(text: str) -> Share:
 def format_share(share: Share) -> str:
     """The inverse of `parse_share`."""
     return f"{share.percent}%" if share.count is None else str(share.count)
+
+
+def parse_processors(text: str) -> tuple[int, ...]:
+    """Numbers of processors, in order, from `0-3,6`; the form that the kernel uses too."""
+    numbers: set[int] = set()
+    for part in text.replace(",", " ").split():
+        match = _PROCESSORS.fullmatch(part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError(f"{part!r} is no processor and no range of them; write 0-3,6")
+        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if not numbers:
+        raise ValueError("the value is empty; write the processors as 0-3,6")
+    return tuple(sorted(numbers))
+
+
+def format_processors(numbers: tuple[int, ...]) -> str:
+    """The inverse of `parse_processors`, with ranges where they are shorter."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)

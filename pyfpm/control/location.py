@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError
+from pyfpm.kernel.folders import find_exposure, make_folder
 
 
 def default_path(environ: Mapping[str, str], uid: int, *, is_root: bool) -> str:
@@ -31,19 +32,18 @@ def prepare_folder(path: str, uid: int) -> None:
     """Make the folder of the socket `path` where it is missing and its parent exists.
 
     It is made 0755, the private folder in `/tmp` 0700. Raises ControlError when it cannot be
-    made, or when somebody else made the private folder first.
+    made, or when somebody else made it first where everybody may.
     """
     folder = os.path.dirname(os.path.abspath(path))
     mode = 0o700 if folder == private_folder(uid) else 0o755
     try:
-        os.mkdir(folder, mode)
-    except FileExistsError:
-        pass
+        make_folder(folder, mode)
     except OSError as error:
         raise ControlError(f"make control folder {folder}: {error.strerror}") from None
-    else:
-        os.chmod(folder, mode)  # the umask took bits from the mkdir
     guard_private_folder(path, uid)
+    found = find_exposure(folder, {uid})
+    if found is not None and found.owner is not None:
+        raise ControlError(f"control socket {path}: {found}", ExitCode.NOT_PERMITTED)
 
 
 def guard_private_folder(path: str, uid: int) -> None:

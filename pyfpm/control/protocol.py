@@ -17,6 +17,7 @@ not, and a key that is not understood is better refused than ignored.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -141,7 +142,10 @@ def _encode(fields: Mapping[str, object]) -> bytes:
 def _decode(line: bytes, exit_code: int) -> JsonObject:
     try:
         fields = json.loads(
-            line.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
+            line.decode(),
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
         )
     # RecursionError: the decoder recurses once per nested bracket, and 64 KiB hold 65,536 of them.
     except (ValueError, RecursionError) as error:
@@ -158,6 +162,14 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> JsonObject:
             raise ValueError(f"{name!r} is given twice")
         fields[name] = value
     return fields
+
+
+def _finite(text: str) -> float:
+    """A number with a fraction or an exponent; beyond a float's range Python would say inf."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond any number that is meant")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -3,7 +3,8 @@
 The socket is bound, owned, given its mode and already listening under a temporary name before
 link(2) gives it the real one. So nobody ever finds it with a wider mode, a client never meets it
 before it listens (another master would take it for a stale one), and since link never replaces a
-file, of two masters that start together one wins and the other sees a live socket.
+file, of two masters that start together one wins and the other sees a live socket. That is worth
+the price which listeners do not pay (kernel.socket_path): `ss` shows the temporary name.
 """
 
 import contextlib
@@ -16,7 +17,15 @@ from typing import Self
 from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError, SpawnError
 from pyfpm.kernel.sock_diag import read_file_inode
-from pyfpm.kernel.socket_path import answering_pid, change_access, clear_stale_socket, is_answered
+from pyfpm.kernel.socket_path import (
+    FileIdentity,
+    answering_pid,
+    bind_closed,
+    change_access,
+    clear_stale_socket,
+    is_answered,
+    remove_file,
+)
 
 BACKLOG = 64
 
@@ -27,7 +36,7 @@ class SocketFile:
     `identity` is the device and inode of its file, None where the file is gone.
     """
 
-    def __init__(self, path: str, sock: socket.socket, identity: tuple[int, int] | None) -> None:
+    def __init__(self, path: str, sock: socket.socket, identity: FileIdentity | None) -> None:
         self.path = path
         self.sock = sock
         self._identity = identity
@@ -40,26 +49,24 @@ class SocketFile:
         and when it cannot be made.
         """
         path = os.path.abspath(path)
-        uid, gid = _user_id(owner), _group_id(group)
-        temporary = os.path.join(os.path.dirname(path), f".control-{os.getpid()}")
+        access = _may_give(_user_id(owner), _group_id(group))
+        temporary = os.path.join(os.path.dirname(path), f".ctl-{os.getpid()}")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _bind(sock, temporary)
+            identity = _bind(sock, temporary)
             try:
-                os.chown(temporary, uid, gid)
-                os.chmod(temporary, mode)
                 sock.listen(BACKLOG)
-                facts = os.lstat(temporary)
-                _publish(temporary, path)
+                change_access(temporary, identity, mode, access)
+                _publish(temporary, path, identity)
             finally:
-                os.unlink(temporary)
+                remove_file(temporary, identity)
         except OSError as error:
             sock.close()
             raise ControlError(f"control socket {path}: {error.strerror or error}") from None
         except ControlError:
             sock.close()
             raise
-        return cls(path, sock, (facts.st_dev, facts.st_ino))
+        return cls(path, sock, identity)
 
     @classmethod
     def inherit(cls, path: str, sock: socket.socket) -> Self:
@@ -82,35 +89,35 @@ class SocketFile:
         """
         uid = os.geteuid() if owner is None else _user_id(owner)
         gid = os.getegid() if group is None else _group_id(group)
+        access = _may_give(uid, gid)
         try:
             if self._identity is not None:
-                change_access(self.path, self._identity, mode, (uid, gid))
+                change_access(self.path, self._identity, mode, access)
         except OSError as error:
             raise ControlError(f"control socket {self.path}: {error.strerror}") from None
 
     def remove(self) -> None:
         """Close the socket and remove the file, unless another one stands there by now."""
         self.sock.close()
-        # Gone already, or its folder is: nothing is left to remove.
-        with contextlib.suppress(OSError):
-            facts = os.lstat(self.path)
-            if (facts.st_dev, facts.st_ino) == self._identity:
-                os.unlink(self.path)
+        if self._identity is not None:
+            remove_file(self.path, self._identity)
 
 
-def _bind(sock: socket.socket, path: str) -> None:
+def _bind(sock: socket.socket, path: str) -> FileIdentity:
     # A leftover of a master with our pid that died between bind and unlink.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    # The umask is the process's; the master that calls this is single-threaded.
-    umask = os.umask(0o177)
-    try:
-        sock.bind(path)
-    finally:
-        os.umask(umask)
+    return bind_closed(sock, path)
 
 
-def _publish(temporary: str, path: str) -> None:
+def _may_give(uid: int, gid: int) -> tuple[int, int]:
+    """Owner and group, -1 for what a process that is not root cannot give: `check` says so."""
+    if os.geteuid() == 0:
+        return uid, gid
+    return -1, gid if gid in {os.getegid(), *os.getgroups()} else -1
+
+
+def _publish(temporary: str, path: str, identity: FileIdentity) -> None:
     """Give the socket its real name, replacing a stale one."""
     for _ in range(3):  # once, once more after a stale socket, and once for a master that races us
         try:
@@ -118,7 +125,10 @@ def _publish(temporary: str, path: str) -> None:
         except FileExistsError:
             _clear_stale(path)
         else:
-            return
+            facts = os.lstat(path)
+            if (facts.st_dev, facts.st_ino) == identity:
+                return
+            raise ControlError(f"control socket {path}: its file has been replaced")
     raise ControlError(f"control socket {path}: another master starts at the same time")
 
 

@@ -4,20 +4,22 @@ import ctypes
 import os
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_GET_NO_NEW_PRIVS = 39
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(option: int, value: int | bytes) -> None:
+def _prctl(option: int, value: int | bytes) -> int:
     argument = ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_ulong(value)
     zero = ctypes.c_ulong(0)
-    if _libc.prctl(option, argument, zero, zero, zero) != 0:
+    answer = _libc.prctl(option, argument, zero, zero, zero)
+    if answer < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl {option}: {os.strerror(error)}")
+    return int(answer)
 
 
 def set_parent_death_signal(signum: int) -> None:
@@ -39,9 +41,9 @@ def set_no_new_privs() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def set_dumpable(*, dumpable: bool) -> None:
-    """Whether the process leaves core dumps and may be traced by its own user."""
-    _prctl(_PR_SET_DUMPABLE, int(dumpable))
+def has_no_new_privs() -> bool:
+    """Whether that is so."""
+    return _prctl(_PR_GET_NO_NEW_PRIVS, 0) == 1
 
 
 def set_name(name: str) -> None:

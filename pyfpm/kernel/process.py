@@ -1,6 +1,7 @@
-"""Facts about another process, from /proc."""
+"""Facts about processes, from /proc."""
 
 import os
+import resource
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -27,3 +28,18 @@ def real_uid(pid: int) -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def read_oom_score_adj() -> int:
+    """How readily the kernel kills this process for memory; 0 where it does not say."""
+    try:
+        with open("/proc/self/oom_score_adj", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def is_above(wanted: int, limit: int) -> bool:
+    """Whether a resource limit is higher than another; RLIM_INFINITY, which is -1, is highest."""
+    none = resource.RLIM_INFINITY
+    return limit != none and (wanted == none or wanted > limit)

@@ -1,5 +1,20 @@
-"""Making room for a Unix socket at a path where something may stand already."""
+"""Unix sockets as files: made, given away and removed without following anybody else's links.
 
+A socket is bound under its final name to a file that nobody may connect to. Only when it listens
+does the file get its owner, and last its mode. So there is no instant in which somebody could
+connect who may not do so in the end, nor one in which an entitled client finds the socket deaf.
+
+Why not bind under a temporary name and rename: the kernel keeps the name of the bind for good, and
+`ss -xl`, `lsof` and /proc/net/unix would show a path that does not exist; a rename replaces
+whatever stands at the target, a live socket too. What a rename would save, the instant of mode 0,
+falls into a time when nobody answers at that path anyway.
+
+Why not by path: in a folder that another user can write, a path is his to change between two
+system calls. So the file is opened once (O_PATH, O_NOFOLLOW), compared with what the kernel says
+the socket is bound to, and changed through that descriptor.
+"""
+
+import contextlib
 import errno
 import os
 import socket
@@ -7,6 +22,10 @@ import stat
 import struct
 
 from pyfpm.errors import SpawnError
+from pyfpm.kernel.sock_diag import read_file_inode
+
+FileIdentity = tuple[int, int]
+"""Device and inode of a file."""
 
 
 def clear_stale_socket(path: str) -> None:
@@ -53,13 +72,33 @@ def is_answered(path: str) -> bool:
     raise OSError(code, os.strerror(code))
 
 
+def bind_closed(sock: socket.socket, path: str) -> FileIdentity:
+    """Bind to a new file of mode 0, which `change_access` opens later; what file that is.
+
+    OSError as bind(2), and where somebody has replaced the file already.
+    """
+    # The umask is the process's, and pyfpm binds where it has a single thread. Where the folder
+    # has a default access list the kernel asks the socket's own mode instead (posix_acl_create).
+    umask = os.umask(0o777)
+    try:
+        os.fchmod(sock.fileno(), 0)
+        sock.bind(path)
+    finally:
+        os.umask(umask)
+    facts = os.lstat(path)
+    if not stat.S_ISSOCK(facts.st_mode) or not _is_bound_to(sock, facts.st_ino):
+        raise FileNotFoundError(errno.ENOENT, "its file has been replaced")
+    return facts.st_dev, facts.st_ino
+
+
 def change_access(
-    path: str, identity: tuple[int, int], mode: int, owner: tuple[int, int] | None
+    path: str, identity: FileIdentity, mode: int, owner: tuple[int, int] | None
 ) -> None:
     """Give the file of a bound socket a mode and, unless None, an owner (uid, gid; -1 stays).
 
-    `identity` is its device and inode. The file is opened first and compared with that, so that no
-    symbolic link that somebody put in its place is followed. OSError where it is not possible.
+    `identity` is its device and inode: no symbolic link that somebody put in its place is followed.
+    At no moment does it admit anybody whom neither the old settings admit nor the new ones. OSError
+    where it is not possible.
     """
     found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -67,8 +106,37 @@ def change_access(
         if (facts.st_dev, facts.st_ino) != identity:
             raise FileNotFoundError(errno.ENOENT, "its file has been replaced")
         itself = f"/proc/self/fd/{found}"
-        os.chmod(itself, mode)
-        if owner is not None:
+        before = stat.S_IMODE(facts.st_mode)
+        if owner is not None and _differs(owner, (facts.st_uid, facts.st_gid)):
+            # In between the bits of one mode would meet the owner of the other. Only what both
+            # modes allow is safe then.
+            _set_mode(itself, before, before & mode)
+            before &= mode
             os.chown(itself, *owner)
+        _set_mode(itself, before, mode)
     finally:
         os.close(found)
+
+
+def remove_file(path: str, identity: FileIdentity) -> None:
+    """Unlink the file of a socket of ours, unless it is gone or another one stands there by now."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        if (found.st_dev, found.st_ino) == identity:
+            os.unlink(path)
+
+
+def _is_bound_to(sock: socket.socket, inode: int) -> bool:
+    try:
+        return read_file_inode(sock) == inode & 0xFFFFFFFF
+    except OSError:  # a kernel without sock_diag for Unix sockets: take the path's word
+        return True
+
+
+def _differs(wanted: tuple[int, int], found: tuple[int, int]) -> bool:
+    return any(new not in (-1, old) for new, old in zip(wanted, found, strict=True))
+
+
+def _set_mode(path: str, before: int, mode: int) -> None:
+    if mode != before:
+        os.chmod(path, mode)

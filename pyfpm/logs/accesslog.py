@@ -46,7 +46,7 @@ class AccessFile:
 def _open(target: str) -> int:
     """Non-blocking: no matter to a file, and a FIFO or pipe that is full must not stop workers."""
     if target not in _STANDARD:
-        return open_file(target)
+        return open_file(target, by_workers=True)
     number = _STANDARD[target]
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:

@@ -2,19 +2,19 @@
 
 The master opens it, possibly as root, in a folder that others may have touched. So symbolic
 links are not followed, and a folder that somebody other than root or the master's own user can
-write is refused: its owner could swap the file for another between two openings.
+write is refused: its owner could swap the file for another between two openings (kernel.log_path).
 """
 
 import contextlib
 import logging
 import logging.handlers
 import os
-import stat
 import sys
 from dataclasses import dataclass
 from typing import TextIO
 
 from pyfpm.errors import PyfpmError
+from pyfpm.kernel.log_path import STDERR_NAMES, find_file_fault, find_folder_fault
 from pyfpm.logs.formats import JsonFormatter, TextFormatter
 from pyfpm.logs.levels import Level
 
@@ -22,8 +22,6 @@ _FILE_MODE = 0o640
 # Holds the open slow logs, as the root logger holds the error log; nothing is logged through it,
 # since each pool writes to its own.
 SLOW_LOGS = logging.getLogger("pyfpm-slow-logs")
-# In containers people write the paths; opening those would follow a symbolic link.
-_STDERR = ("stderr", "/dev/stderr", "/proc/self/fd/2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def reopen_log() -> list[str]:
 
 
 def _handler_for(target: str) -> logging.Handler:
-    if target in _STDERR:
+    if target in STDERR_NAMES:
         return logging.StreamHandler(sys.stderr)
     if target == "syslog":
         handler = logging.handlers.SysLogHandler(
@@ -116,12 +114,12 @@ def _close(stream: TextIO) -> None:
 
 
 def _open(path: str) -> TextIO:
-    descriptor = open_file(path)
+    descriptor = open_file(path, by_workers=False)
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
-def open_file(path: str) -> int:
+def open_file(path: str, *, by_workers: bool) -> int:
     """A descriptor that appends to a log file and does not block; PyfpmError where it may not be.
 
     It belongs to the caller.
@@ -134,22 +132,17 @@ def open_file(path: str) -> int:
     except OSError as error:
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
         raise PyfpmError(f"open log {path}: {reason}") from error
-    owner = os.fstat(descriptor).st_uid
-    if owner not in (0, os.geteuid()):
+    fault = find_file_fault(path, os.fstat(descriptor), by_workers=by_workers)
+    if fault:
         os.close(descriptor)
-        raise PyfpmError(f"open log {path}: it belongs to user {owner}: remove it or log elsewhere")
+        raise PyfpmError(f"open log {path}: {fault}")
     return descriptor
 
 
 def _check_folder(folder: str) -> None:
     try:
-        found = os.stat(folder)
+        fault = find_folder_fault(folder)
     except OSError as error:
         raise PyfpmError(f"open log in {folder}: {error.strerror}") from error
-    trusted = found.st_uid in (0, os.geteuid())
-    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if not trusted or (writable and not found.st_mode & stat.S_ISVTX):
-        raise PyfpmError(
-            f"open log in {folder}: others can write there; "
-            f"use a folder that only root or the master's user can write (chmod go-w {folder})"
-        )
+    if fault:
+        raise PyfpmError(f"open log in {folder}: {fault}")

@@ -12,10 +12,18 @@ from datetime import UTC, datetime
 
 from pyfpm.logs.levels import name_of
 
-# C0 controls but tab, DEL, and the C1 range: terminals act on them.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+LINES_MOST = 200
+"""Of one message: a text of 64 KiB may consist of line breaks, and each line gets a prefix."""
+
+# C0 controls but tab, DEL, and the C1 range: terminals act on them. And what changes the direction
+# of writing, so that a line looks like another one than it is.
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+_CONTROLS = {
+    **{code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))},
+    **{code: f"\\u{code:04x}" for code in _DIRECTIONS},
+}
 # JSON itself escapes C0 alone. U+2028 and U+2029 end a line for some readers of JSON lines.
-_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029)}
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_DIRECTIONS)}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -55,7 +63,7 @@ class TextFormatter(logging.Formatter):
             date += f".{moment.microsecond:06d}"
         pool = getattr(record, "pool", "")
         prefix = f"[{date}] {name_of(record.levelno)}: " + (f"[pool {pool}] " if pool else "")
-        lines = _message_of(self, record).splitlines() or [""]
+        lines = _thinned(_message_of(self, record).splitlines()) or [""]
         return "\n".join(cut(prefix + clean(line), self._limit) for line in lines)
 
 
@@ -80,6 +88,15 @@ class JsonFormatter(logging.Formatter):
         fields = getattr(record, "fields", {})
         values.update((name, value) for name, value in fields.items() if name not in values)
         return json.dumps(values, ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
+
+
+def _thinned(lines: list[str]) -> list[str]:
+    """At most LINES_MOST lines, without those in the middle where there are more."""
+    left_out = len(lines) - LINES_MOST
+    if left_out <= 0:
+        return lines
+    half = LINES_MOST // 2
+    return [*lines[:half], f"… {left_out} lines left out …", *lines[-half:]]
 
 
 def _message_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -2,6 +2,16 @@
 
 from pyfpm.master.daemon import run_master
 from pyfpm.master.front_end import FrontProcess
+from pyfpm.master.log_places import find_log_problems
 from pyfpm.master.probe import probe_identities
+from pyfpm.master.sandbox_trial import Finding, Trial, try_sandbox
 
-__all__ = ["FrontProcess", "probe_identities", "run_master"]
+__all__ = [
+    "Finding",
+    "FrontProcess",
+    "Trial",
+    "find_log_problems",
+    "probe_identities",
+    "run_master",
+    "try_sandbox",
+]

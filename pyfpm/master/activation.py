@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Self
 
-from pyfpm.config import TcpAddress, format_address
+from pyfpm.config import TcpAddress, format_address, is_loopback, open_to_all
 from pyfpm.errors import SpawnError
 
 _FIRST = 3
@@ -134,9 +134,6 @@ def _check(sock: socket.socket, number: int, *, is_limited: bool) -> None:
     # Accepted sockets inherit it: one small write per response must not wait for an ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = sock.getsockname()[:2]
-    if not is_limited and not TcpAddress(host, port).is_loopback:
-        raise SpawnError(
-            f"{address_of(sock)} can be reached from other machines, and whoever can connect runs"
-            " requests with any parameters, past the web server; set listen.allowed_clients, or"
-            f" ListenStream=127.0.0.1:{port} in its unit"
-        )
+    if not is_limited and not is_loopback(host):
+        remedy = f"ListenStream=127.0.0.1:{port} in its unit"
+        raise SpawnError(open_to_all(address_of(sock), remedy))

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterable
 
 from pyfpm.kernel.descriptors import (
+    is_hung_up,
     receive_with_descriptors,
     send_with_descriptors,
     unread_bytes,
@@ -38,6 +39,7 @@ class Adoption:
         self._send = channel_send
         self._epoll = select.epoll()
         self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16)
+        self.may_hold_more = False
         self._deadlines: dict[int, float] = {}
         self._readable: set[int] = set()
 
@@ -69,16 +71,22 @@ class Adoption:
             self._epoll.register(fd, _WANTED)
 
     def adopt_waiting(self, now_s: float, keep_s: float) -> int:
-        """Take connections out of the channel; how many were kept."""
+        """Take connections out of the channel; how many were kept.
+
+        `may_hold_more` says afterwards whether this ended before the channel was empty.
+        """
         kept = 0
+        self.may_hold_more = False
         for _ in range(_BATCH):
             if self.is_full:
-                break
+                return kept
             try:
-                _, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
+                data, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
             except OSError:
-                break
+                return kept
             if not descriptors:
+                if not data and is_hung_up(self._receive.fileno()):
+                    return kept  # a worker has shut it down: it would be at its end for ever
                 continue
             if _is_connection(descriptors[0]):
                 self._deadlines[descriptors[0]] = now_s + keep_s
@@ -86,6 +94,7 @@ class Adoption:
                 kept += 1
             else:
                 os.close(descriptors[0])
+        self.may_hold_more = True
         return kept
 
     def notice_readable(self) -> None:

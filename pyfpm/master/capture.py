@@ -61,6 +61,7 @@ def _save_generation(generation: Generation) -> SavedGeneration:
         hands_over=generation.hands_over,
         zygotes=generation.zygotes.save(),
         access_log=None if generation.access_log is None else generation.access_log.descriptor,
+        folder=None if generation.folder is None else generation.folder.save(),
     )
 
 

@@ -17,6 +17,8 @@ from pyfpm.master.listeners import Listener
 from pyfpm.master.shared import HandOffChannel, PoolMemory
 
 _REARM_S = 0.02
+_ADOPT_AGAIN_S = 0.01
+"""After a full batch: whoever fills the channel as fast as it is read gets no more than so many."""
 
 
 class Demand:
@@ -160,7 +162,7 @@ class Demand:
         if WorkerState.SERVING in states:
             loop.remove_reader(receive)
             self.adoption.return_readable()
-        elif WorkerState.BOOTING in states or self.adoption.is_full:
+        elif WorkerState.BOOTING in states or self.adoption.is_full or self._channel.is_broken:
             loop.remove_reader(receive)
         else:
             loop.add_reader(receive, self._adopt)
@@ -172,9 +174,12 @@ class Demand:
 
     def _adopt(self) -> None:
         self.adoption.adopt_waiting(time.monotonic(), self._keep_s)
-        if self.adoption.is_full:  # the reader would fire without end; a later look adds it again
-            loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if self.adoption.is_full or self._channel.is_broken or self.adoption.may_hold_more:
+            # The reader would fire without end; a later look adds it again.
             loop.remove_reader(self._channel.receive.fileno())
+        if self.adoption.may_hold_more:
+            loop.call_later(_ADOPT_AGAIN_S, self._look)
 
     def _on_adopted(self) -> None:
         self.adoption.notice_readable()

@@ -17,6 +17,8 @@ RELOAD = "reload"
 RESTART = "restart"
 STOP = "stop"
 TIMEOUT = "timeout"
+UNKNOWN = "unknown"
+"""What a worker says that is none of the reasons that it may have."""
 
 CRASH_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL})
 """Deaths that emergency_restart_threshold counts: a process that is damaged, not one that was

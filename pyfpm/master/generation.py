@@ -13,6 +13,7 @@ from pyfpm.logs import SlowLog
 from pyfpm.master.access_log import AccessLog
 from pyfpm.master.identity import Identity
 from pyfpm.master.listeners import Listener
+from pyfpm.master.private_folder import PrivateFolder
 from pyfpm.master.processes import Processes
 from pyfpm.master.shared import HandOffChannel
 from pyfpm.master.zygotes import ZygoteKeeper
@@ -49,7 +50,9 @@ class Boots(Protocol):
 class Generation:
     """`limits` are those of `options`, until somebody scales the pool.
 
-    `hands_over`: its draining workers may give their connections to those of the current one.
+    `allowed_uids` are the users of listen.allowed_users, as they were when it began. `folder` takes
+    the temporary files of a sandboxed pool. `hands_over`: its draining workers may give their
+    connections to those of the current one.
     """
 
     number: int
@@ -62,8 +65,17 @@ class Generation:
     processes: Processes
     limits: Limits
     boots: Boots
+    allowed_uids: tuple[int, ...]
+    folder: PrivateFolder | None = None
     hands_over: bool = True
     zygotes: ZygoteKeeper = field(init=False)
+
+    def withdraw(self) -> None:
+        """Nothing was started, and nothing will be: close the listeners, remove the folder."""
+        for listener in self.listeners:
+            listener.close()
+        if self.folder is not None:
+            self.folder.remove()
 
     def close_logs(self) -> None:
         """Its last process has ended, or none was started."""
@@ -75,10 +87,12 @@ class Generation:
         """Whether workers of both may hand each other connections.
 
         Not where they are different users, or admit different clients: what the one has accepted
-        the other might not have.
+        the other might not have. Nor where it was shut down.
         """
         return (
-            self.identity.uid == other.identity.uid
+            not other.channel.is_broken
+            and self.identity.uid == other.identity.uid
             and self.identity.gid == other.identity.gid
             and self.options.listen_allowed_clients == other.options.listen_allowed_clients
+            and self.allowed_uids == other.allowed_uids
         )

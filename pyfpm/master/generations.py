@@ -1,21 +1,22 @@
 """The generations of a pool: the current one, perhaps one on trial, and older ones that drain."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pyfpm.config import LogFormat, PoolOptions
-from pyfpm.errors import PyfpmError
+from pyfpm.config import LogFormat, PoolOptions, Sandbox
 from pyfpm.logs import Log, SlowLog
 from pyfpm.master.access_log import AccessLog
 from pyfpm.master.boots import PoolBoots
 from pyfpm.master.generation import Generation
 from pyfpm.master.handles import WorkerHandle
-from pyfpm.master.identity import Identity
+from pyfpm.master.identity import Identity, find_uid
 from pyfpm.master.listeners import Listener
+from pyfpm.master.private_folder import PrivateFolder
 from pyfpm.master.processes import Processes
 from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel
-from pyfpm.master.state import SavedGeneration
+from pyfpm.master.state import SavedFolder, SavedGeneration
 from pyfpm.master.view import limits_of
 from pyfpm.master.zygotes import ZygoteKeeper
 
@@ -45,9 +46,10 @@ class Generations:
         self._setting = setting
         self._older: list[Generation] = []
         self.trial: Generation | None = None
+        self._folders: list[PrivateFolder] = []
         channel = channel or HandOffChannel()
-        number, access_fd = (1, None) if saved is None else (saved.number, saved.access_log)
-        self.current = self._make(number, options, identity, listeners, channel, access_fd)
+        number = 1 if saved is None else saved.number
+        self.current = self._make(number, options, identity, listeners, channel, saved)
 
     def __iter__(self) -> Iterator[Generation]:
         """Every one that may have processes, the current one first."""
@@ -66,7 +68,7 @@ class Generations:
         number = max(generation.number for generation in self) + 1
         new = self._make(number, options, identity, listeners, self.current.channel)
         if not new.may_share_channel(self.current):
-            new.close_logs()
+            self._release(new)
             new = self._make(number, options, identity, listeners, HandOffChannel())
         return new
 
@@ -90,10 +92,10 @@ class Generations:
         identity: Identity,
         listeners: Sequence[Listener],
         channel: HandOffChannel,
-        access_fd: int | None,
+        saved: SavedGeneration,
     ) -> Generation:
         """One that the master before an exec had beside the current one."""
-        older = self._make(number, options, identity, listeners, channel, access_fd)
+        older = self._make(number, options, identity, listeners, channel, saved)
         self._older.append(older)
         return older
 
@@ -103,7 +105,7 @@ class Generations:
         for old in self._older[:]:
             if id(old) not in used and old.zygotes.zygote is None and old.zygotes.stopped:
                 self._older.remove(old)
-                old.close_logs()
+                self._release(old)
                 if not any(other.channel is old.channel for other in self):
                     old.channel.close()
 
@@ -113,6 +115,11 @@ class Generations:
             if generation.access_log is not None:
                 generation.access_log.catch_up(w for w in workers if w.generation is generation)
 
+    async def remove_folders(self) -> None:
+        """Remove the temporary files of all of them; their processes have ended."""
+        for folder in self._folders:
+            await folder.remove()
+
     def close(self) -> None:
         """Close what the master holds for all of them; their processes have ended."""
         for generation in self:
@@ -120,6 +127,15 @@ class Generations:
             generation.channel.close()
             for listener in generation.listeners:
                 listener.close()
+        for folder in self._folders:
+            folder.remove()
+
+    def _release(self, gone: Generation) -> None:
+        """Give back what a generation that is none of these any more has alone."""
+        gone.close_logs()
+        if gone.folder is not None and all(other.folder is not gone.folder for other in self):
+            self._folders.remove(gone.folder)
+            gone.folder.remove()
 
     def _make(
         self,
@@ -128,18 +144,30 @@ class Generations:
         identity: Identity,
         listeners: Sequence[Listener],
         channel: HandOffChannel,
-        access_fd: int | None = None,
+        saved: SavedGeneration | None = None,
     ) -> Generation:
         pool, setting = self._pool, self._setting
+        allowed_uids = tuple(sorted({find_uid(name) for name in options.listen_allowed_users}))
         json = setting.main.log_format is LogFormat.JSON
-        slow_log = SlowLog(options.slowlog, options.name, json=json)
-        try:
-            access_log = _open_access_log(options, access_fd)
-        except PyfpmError:
-            slow_log.close()
-            raise
+        with ExitStack() as undo:
+            slow_log = SlowLog(options.slowlog, options.name, json=json)
+            undo.callback(slow_log.close)
+            access_log = _open_access_log(options, None if saved is None else saved.access_log)
+            if access_log is not None:
+                undo.callback(access_log.close)
+            folder = self._find_folder(options, identity, None if saved is None else saved.folder)
+            undo.pop_all()
         processes = Processes(
-            options, identity, listeners, channel, pool.memory, setting, access_log
+            options,
+            identity,
+            listeners,
+            allowed_uids,
+            channel,
+            pool.memory,
+            setting,
+            pool.workers.flow,
+            access_log,
+            folder,
         )
         generation = Generation(
             number,
@@ -152,6 +180,8 @@ class Generations:
             processes,
             limits_of(options),
             PoolBoots(pool, number),
+            allowed_uids,
+            folder,
         )
         generation.zygotes = ZygoteKeeper(
             generation,
@@ -164,6 +194,27 @@ class Generations:
             look=pool.look,
         )
         return generation
+
+    def _find_folder(
+        self, options: PoolOptions, identity: Identity, saved: SavedFolder | None
+    ) -> PrivateFolder | None:
+        """A sandboxed pool's: that of the current generation, where it may be shared.
+
+        Not that of an older one, which may be about to go. PrivateFolderError where there is none
+        to be had.
+        """
+        if options.sandbox is Sandbox.OFF:
+            return None
+        known = {folder.descriptor: folder for folder in self._folders}
+        if saved is not None and saved.descriptor in known:
+            return known[saved.descriptor]
+        root = options.chroot or ""
+        current = self.current.folder if saved is None and known else None
+        if current is not None and current.is_for(identity, root):
+            return current
+        folder = PrivateFolder(self._pool.name, identity, self._setting.reaper, root, saved)
+        self._folders.append(folder)
+        return folder
 
 
 def _open_access_log(options: PoolOptions, saved: int | None) -> AccessLog | None:

@@ -3,86 +3,18 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from pyfpm.config import PoolOptions
-from pyfpm.errors import ProtocolError
+from pyfpm.master.flow import Flow
+from pyfpm.master.link import WORKER_MESSAGES_PER_S, ControlLink, OnMessage
 from pyfpm.master.output import Emit, OutputPipe
 from pyfpm.master.stacks import StackPipe
 from pyfpm.master.state import SavedProcess
-from pyfpm.messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
 
 if TYPE_CHECKING:
     from pyfpm.master.generation import Generation
-
-_DRAIN_MOST = 256
-
-OnMessage = Callable[[Message | None], None]
-"""Called with each message, and with None when the process closed its end or broke the rules."""
-
-
-class ControlLink:
-    """The master's end of a control socket.
-
-    `recv` has no ancillary buffer, so descriptors that a process attaches are dropped by the
-    kernel. A message that does not decode ends the conversation: its sender is broken or hostile.
-    """
-
-    def __init__(self, sock: socket.socket, on_message: OnMessage) -> None:
-        self._sock = sock
-        self._on_message = on_message
-        self._open = True
-        sock.setblocking(False)
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._read)
-
-    @property
-    def descriptor(self) -> int | None:
-        """The socket, for the next master; None where it has been hung up."""
-        return self._sock.fileno() if self._open else None
-
-    def send(self, message: Message, descriptors: list[int] | None = None) -> bool:
-        """Whether the message left; a full socket or a dead process is False."""
-        if not self._open:
-            return False
-        try:
-            if descriptors:
-                socket.send_fds(self._sock, [encode_message(message)], descriptors)
-            else:
-                self._sock.send(encode_message(message))
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        """Hang up: the process on the other side sees the end of its master."""
-        if self._open:
-            self._open = False
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
-            self._sock.close()
-
-    def drain(self) -> None:
-        """Read what is left of a process that has ended.
-
-        Bounded: a child of it may hold the other end, and send without end.
-        """
-        for _ in range(_DRAIN_MOST):
-            if not self._open or not self._read():
-                return
-
-    def _read(self) -> bool:
-        try:
-            data = self._sock.recv(MAX_MESSAGE_BYTES)
-            message = decode_message(data) if data else None
-        except BlockingIOError:
-            return False
-        except (OSError, ProtocolError):
-            message = None
-        if message is None:
-            self.close()
-        self._on_message(message)
-        return message is not None
 
 
 class WorkerState(Enum):
@@ -113,13 +45,21 @@ class _ProcessHandle:
             boot_ends_s=None if self.boot_timer is None else self.boot_timer.when(),
         )
 
-    def resume_process(self, saved: SavedProcess, on_message: OnMessage, emit: Emit) -> None:
+    def resume_process(
+        self,
+        saved: SavedProcess,
+        on_message: OnMessage,
+        emit: Emit,
+        flow: Flow,
+        messages_per_s: float = WORKER_MESSAGES_PER_S,
+    ) -> None:
         """Hold what the master before an exec held."""
         self.pidfd = saved.pidfd
         if saved.link is not None:
-            self.link = ControlLink(socket.socket(fileno=saved.link), on_message)
+            sock = socket.socket(fileno=saved.link)
+            self.link = ControlLink(sock, on_message, messages_per_s)
         self.pipes = tuple(
-            OutputPipe(pipe.stream, pipe.limit, emit, None, pipe) for pipe in saved.pipes
+            OutputPipe(pipe.stream, pipe.limit, emit, None, flow, pipe) for pipe in saved.pipes
         )
 
     def booted(self) -> None:

@@ -6,11 +6,20 @@ Privileges are gone before the pool's interpreter runs, because a venv's `.pth` 
 import grp
 import os
 import pwd
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pyfpm.config import PoolOptions
 from pyfpm.errors import SpawnError
-from pyfpm.kernel.prctl import set_no_new_privs
+from pyfpm.kernel.prctl import has_no_new_privs, set_no_new_privs
+from pyfpm.master.attributes import (
+    AS_THE_MASTER,
+    Attributes,
+    apply_as_root,
+    apply_limits,
+    resolve_attributes,
+    verify,
+)
 
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -26,30 +35,45 @@ class Identity:
     home: str
     umask: int | None
     no_new_privs: bool
+    attributes: Attributes = AS_THE_MASTER
 
 
 def resolve_identity(pool: PoolOptions, *, is_root: bool) -> Identity:
     """Look names up; SpawnError for an unknown one (`check` has reported it before, with its line).
 
-    Without `user` a root pool (-R) stays root, and a master that is not root stays who it is.
+    Without `user` a root pool (-R) stays root, be it in another group, and a master that is not
+    root stays who it is.
     """
-    if not is_root or pool.user is None:
+    attributes = resolve_attributes(pool, is_root=is_root)
+    changes = pool.user is not None or pool.group is not None or pool.extra_groups
+    if not (is_root and changes):
         own = _find_user(str(os.geteuid()))
-        return Identity(None, None, (), own.name, own.home, pool.umask, pool.no_new_privs)
-    user = _find_user(pool.user)
+        return Identity(
+            None, None, (), own.name, own.home, pool.umask, pool.no_new_privs, attributes
+        )
+    user = _find_user(pool.user or str(os.geteuid()))
     gid = user.gid if pool.group is None else find_gid(pool.group)
     extra = {find_gid(group) for group in pool.extra_groups}
     groups = sorted({gid, *_groups_of(user), *extra})
     return Identity(
-        user.uid, gid, tuple(groups), user.name, user.home, pool.umask, pool.no_new_privs
+        user.uid,
+        gid,
+        tuple(groups),
+        user.name,
+        user.home,
+        pool.umask,
+        pool.no_new_privs,
+        attributes,
     )
 
 
-def apply_identity(identity: Identity) -> None:
-    """In the child: groups, then group, then user, then what only then makes sense.
+def apply_identity(identity: Identity, descriptors: Iterable[int] = ()) -> None:
+    """In the child: what needs root, then groups, group and user, then what takes away; and a look.
 
-    OSError where the kernel refuses; SpawnError if it said yes and did not do it.
+    `descriptors` are those that the program inherits. OSError where the kernel refuses; SpawnError
+    with the key where it refuses that, or said yes and did not do it.
     """
+    apply_as_root(identity.attributes, descriptors)
     if identity.uid is not None and identity.gid is not None:
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -57,8 +81,13 @@ def apply_identity(identity: Identity) -> None:
         _verify(identity.uid, identity.gid, identity.groups)
     if identity.umask is not None:
         os.umask(identity.umask)
+        _verify_umask(identity.umask)
     if identity.no_new_privs:
         set_no_new_privs()
+        if not has_no_new_privs():
+            raise SpawnError("no_new_privs: the kernel did not set it")
+    apply_limits(identity.attributes)
+    verify(identity.attributes)
 
 
 def environment_of(pool: PoolOptions, identity: Identity) -> dict[str, str]:
@@ -118,3 +147,9 @@ def _verify(uid: int, gid: int, groups: tuple[int, ...]) -> None:
         raise SpawnError("the kernel did not change the user or group")
     if set(os.getgroups()) - {gid} != set(groups) - {gid}:
         raise SpawnError("the kernel did not change the groups")
+
+
+def _verify_umask(wanted: int) -> None:
+    found = os.umask(wanted)  # the only way to read it is to set it
+    if found != wanted:
+        raise SpawnError(f"umask: the kernel made {found:04o} of {wanted:04o}")

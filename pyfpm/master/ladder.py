@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from pyfpm.logs import Log, SlowEntry, describe_request
 from pyfpm.master.acts import Acts
+from pyfpm.master.budget import Budget
 from pyfpm.master.handles import WorkerHandle, WorkerState
 from pyfpm.master.traces import parse_stacks, render_stacks
 from pyfpm.master.vigil import Vigil
@@ -36,6 +37,12 @@ _MOST_LATE_S = 1.0
 _NO_STACKS = "  (the worker did not answer when its stacks were asked for)"
 _ENDED = "  (the request ended while its stacks were taken)"
 _NEVER = float("inf")
+# A worker decides when its request began and what its stacks look like. So entries are paid for:
+# many at once, since a slow database makes a whole pool slow, but not many for ever.
+_ENTRIES = 200.0
+_ENTRIES_PER_S = 1.0
+_ENTRY_BYTES = 16 * 1024
+_SAY_EVERY_S = 10.0
 
 
 class Shared(Protocol):
@@ -85,6 +92,10 @@ class Ladder:
             resident_bytes=acts.resident_bytes,
         )
         self._planned_s = _NEVER
+        self._now_s = 0.0
+        self._budget = Budget(_ENTRIES_PER_S, _ENTRIES, lambda: self._now_s)
+        self._unwritten = 0
+        self._said_s = -_NEVER
 
     def save(self) -> dict[str, dict[str, Any]]:
         """How far each worker's request has climbed, by serial, for the next master."""
@@ -108,6 +119,8 @@ class Ladder:
         if now_s > self._planned_s + _MOST_LATE_S:
             # This process stood still, and so perhaps did the workers: a paused container.
             self._vigil.begin_anew()
+        self._now_s = now_s
+        self._say_unwritten()
         next_s = _NEVER
         present = list(workers)
         self._forget_all_but({worker.serial for worker in present})
@@ -213,6 +226,9 @@ class Ladder:
     def _take_stacks(self, worker: WorkerHandle, climb: _Climb, now_s: float) -> None:
         """Write an entry of the slow log, as soon as the worker has told its stacks."""
         climb.stacks_s = now_s
+        if self._budget.left <= 0:
+            self._unwritten += 1
+            return
         request = request_of(self._board.read(worker.slot))
         lasts_s = now_s - self._start_of(worker, climb)
 
@@ -221,9 +237,17 @@ class Ladder:
             stacks = render_stacks(parse_stacks(text), depth) if text else _NO_STACKS
             if self._board.word(worker.slot, Word.REQUEST_STARTED_NS) != climb.request_ns:
                 stacks += f"\n{_ENDED}"
+            self._budget.take(1 + len(stacks) / _ENTRY_BYTES)
             self.slow_log.write(SlowEntry(worker.pid or 0, request, lasts_s, stacks))
 
         self._collect(worker, write)
+
+    def _say_unwritten(self) -> None:
+        if self._unwritten and self._now_s - self._said_s >= _SAY_EVERY_S:
+            self._said_s = self._now_s
+            text = f"{self._unwritten} slow requests without an entry: there were too many of them"
+            self._log.warning("slow_requests", text, count=self._unwritten)
+            self._unwritten = 0
 
     def _collect(self, worker: WorkerHandle, then: Callable[[str], None]) -> bool:
         """Ask for stacks; False if somebody else waits for the answer of this worker."""

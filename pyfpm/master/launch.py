@@ -6,6 +6,7 @@ write into the master's wake-up pipe. SIGPIPE too is reset: an inherited SIG_IGN
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pyfpm.master.identity import Identity, apply_identity
+from pyfpm.master.sandbox import SandboxPlan, confine
 from pyfpm.messages import BootFailed, InheritedDescriptor, encode_message
 
 EXIT_LAUNCH_FAILED = 71
@@ -26,7 +28,8 @@ _ABOVE_TARGETS = 256
 class LaunchPlan:
     """What to execute and how. `descriptors` maps the child's numbers to the master's.
 
-    `soft_file_limit` is the RLIMIT_NOFILE that the master itself was started with.
+    `soft_file_limit` is the RLIMIT_NOFILE that the master itself was started with. With a
+    `sandbox` the program finds one more descriptor, after the highest of `descriptors`.
     """
 
     argv: tuple[str, ...]
@@ -35,6 +38,7 @@ class LaunchPlan:
     identity: Identity
     descriptors: Mapping[int, int]
     soft_file_limit: int
+    sandbox: SandboxPlan | None = None
 
 
 def launch(plan: LaunchPlan) -> int:
@@ -65,22 +69,33 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
         reset_signals()
         os.setsid()  # Ctrl-C in the master's terminal is for the master
         step = "pass descriptors"
-        _place_descriptors(plan.descriptors)
+        place_descriptors(plan.descriptors)
         control = InheritedDescriptor.CONTROL
+        close_all_above(max(plan.descriptors))
         _restore_file_limit(plan.soft_file_limit)
         step = f"become {plan.identity.name or 'the user'}"
-        apply_identity(plan.identity)
+        apply_identity(plan.identity, plan.descriptors)
         step = f"enter {plan.directory}"
         os.chdir(plan.directory)
+        if plan.sandbox is not None:
+            step = "confine"
+            enter_sandbox(plan.sandbox, above=max(plan.descriptors))
         step = f"execute {plan.argv[0]}"
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - no shell is the point
     except OSError as error:
-        _report(control, f"{step}: {error.strerror}")
+        _report(control, f"{step}: {reason_of(error, plan.argv[0])}")
     except Exception as error:  # noqa: BLE001 - the child's boundary: say why, and end
         _report(control, f"{step}: {error}")
     finally:
         os._exit(EXIT_LAUNCH_FAILED)
+
+
+def reason_of(error: OSError, program: str) -> str:
+    """Why `program` was not executed; a loader or `#!` line that leads nowhere is ENOENT too."""
+    if (error.errno, error.filename) == (errno.ENOENT, program) and os.path.exists(program):
+        return f"{error.strerror}: not the file itself, but the loader that it names"
+    return error.strerror or str(error)
 
 
 def reset_signals() -> None:
@@ -92,7 +107,7 @@ def reset_signals() -> None:
                 signal.signal(signum, signal.SIG_DFL)
 
 
-def _place_descriptors(wanted: Mapping[int, int]) -> None:
+def place_descriptors(wanted: Mapping[int, int]) -> None:
     """Put every descriptor under its number, also where source and target numbers overlap."""
     parked = {
         target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS)
@@ -100,6 +115,24 @@ def _place_descriptors(wanted: Mapping[int, int]) -> None:
     }
     for target, source in parked.items():
         os.dup2(source, target, inheritable=True)
+
+
+def close_all_above(highest: int) -> None:
+    """Close what the exec would close: a pool's limit may be lower than the numbers in use.
+
+    Then nothing could be opened any more, and the sandbox, for one, opens what it allows.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > highest:
+            with contextlib.suppress(OSError):  # the one that the list was read from
+                os.close(int(name))
+
+
+def enter_sandbox(sandbox: SandboxPlan, above: int) -> None:
+    """The very last step: nothing that comes after it is the master's code."""
+    itself = confine(sandbox, InheritedDescriptor.PACKAGE)
+    if itself is not None:
+        os.dup2(itself, above + 1, inheritable=True)
 
 
 def _restore_file_limit(soft: int) -> None:

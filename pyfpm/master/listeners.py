@@ -4,7 +4,6 @@ A listener stays open for as long as its address is configured: a reload keeps t
 is unchanged, and applies owner, mode and backlog to them.
 """
 
-import contextlib
 import os
 import socket
 from collections.abc import Iterable
@@ -18,9 +17,17 @@ from pyfpm.config import (
     TcpAddress,
     UnixAddress,
     format_address,
+    is_loopback,
+    open_to_all,
 )
 from pyfpm.errors import SpawnError
-from pyfpm.kernel.socket_path import change_access, clear_stale_socket
+from pyfpm.kernel.folders import find_exposure, make_folder
+from pyfpm.kernel.socket_path import (
+    bind_closed,
+    change_access,
+    clear_stale_socket,
+    remove_file,
+)
 from pyfpm.master.activation import PassedSockets, address_of
 from pyfpm.master.identity import Identity, find_gid, find_uid
 
@@ -47,12 +54,8 @@ class Listener:
 
     def remove_file(self) -> None:
         """Unlink the file of a Unix socket of ours, unless somebody else's stands there by now."""
-        if self.path is None:
-            return
-        with contextlib.suppress(OSError):
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.inode:
-                os.unlink(self.path)
+        if self.path is not None:
+            remove_file(self.path, self.inode)
 
     def close(self) -> None:
         """Remove the file and close the master's copy of the socket."""
@@ -100,14 +103,9 @@ def apply_settings(listener: Listener, pool: PoolOptions, identity: Identity) ->
     if isinstance(listener.configured, SystemdAddress):
         return  # its unit says them
     listener.sock.listen(_backlog(pool.listen_backlog))
-    if listener.path is None:
-        return
-    owner = None
-    if os.geteuid() == 0:
+    if listener.path is not None:
         owner = _socket_owner(pool, identity)
-    elif pool.listen_group is not None:
-        owner = (-1, find_gid(pool.listen_group))
-    change_access(listener.path, listener.inode, pool.listen_mode, owner)
+        change_access(listener.path, listener.inode, pool.listen_mode, owner)
 
 
 def _open(
@@ -126,36 +124,34 @@ def _open(
 
 
 def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
+    backlog = _backlog(pool.listen_backlog)
+    owner = _socket_owner(pool, identity)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The file gets its mode at birth, from the socket's own (Linux), and root never changes a mode
-    # or an owner through a path that somebody could have replaced by a symbolic link meanwhile.
-    # The master is single-threaded, so the umask is ours.
-    umask = os.umask(0o022)
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.dirname(path), 0o755)
+        _prepare_folder(os.path.dirname(path), identity)
         clear_stale_socket(path)
-        os.fchmod(sock.fileno(), pool.listen_mode)
-        os.umask(0)
-        sock.bind(path)
+        inode = bind_closed(sock, path)
     except (OSError, SpawnError):
         sock.close()
         raise
-    finally:
-        os.umask(umask)
     try:
-        if os.geteuid() == 0:
-            os.chown(path, *_socket_owner(pool, identity), follow_symlinks=False)
-        elif pool.listen_group is not None:
-            os.chown(path, -1, find_gid(pool.listen_group), follow_symlinks=False)
-        sock.listen(_backlog(pool.listen_backlog))
-        found = os.lstat(path)
+        # At once: until it listens, another master would take it for a stale one.
+        sock.listen(backlog)
+        change_access(path, inode, pool.listen_mode, owner)
     except OSError:
         sock.close()
-        os.unlink(path)
+        remove_file(path, inode)
         raise
-    inode = (found.st_dev, found.st_ino)
     return Listener(path, sock, path, inode, UnixAddress(path))
+
+
+def _prepare_folder(folder: str, identity: Identity) -> None:
+    """Make it, unless it is there; SpawnError if a stranger was faster, in a place such as /tmp."""
+    make_folder(folder, 0o755)
+    trusted = {os.geteuid()} if identity.uid is None else {os.geteuid(), identity.uid}
+    found = find_exposure(folder, trusted)
+    if found is not None and found.owner is not None:
+        raise SpawnError(str(found))
 
 
 def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
@@ -170,6 +166,11 @@ def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     unique = dict.fromkeys((family, place) for family, _, _, _, place in found)
+    for _, place in unique:
+        # `localhost` is what /etc/hosts or the resolver says it is.
+        if not pool.listen_allowed_clients and not is_loopback(str(place[0])):
+            remedy = f"listen on 127.0.0.1:{address.port}"
+            raise SpawnError(open_to_all(f"{place[0]} port {address.port}", remedy))
     return [
         Listener(text, _bind_tcp(family, place, pool, dual=False), None, (0, 0), address)
         for family, place in unique
@@ -205,7 +206,14 @@ def _backlog(wanted: int) -> int:
         return 4096
 
 
-def _socket_owner(pool: PoolOptions, identity: Identity) -> tuple[int, int]:
-    uid = identity.uid if pool.listen_owner is None else find_uid(pool.listen_owner)
+def _socket_owner(pool: PoolOptions, identity: Identity) -> tuple[int, int] | None:
+    """Owner and group of a socket's file, -1 for one that stays; None where both do.
+
+    A master that is not root gives no file away, and its groups are all that it can give one to.
+    """
     gid = identity.gid if pool.listen_group is None else find_gid(pool.listen_group)
+    if os.geteuid() != 0:
+        own = {os.getegid(), *os.getgroups()}
+        return (-1, gid) if gid is not None and gid in own else None
+    uid = identity.uid if pool.listen_owner is None else find_uid(pool.listen_owner)
     return (-1 if uid is None else uid), (-1 if gid is None else gid)

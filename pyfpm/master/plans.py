@@ -24,13 +24,17 @@ def make_boot_document(
     options: PoolOptions,
     listeners: Sequence[Listener],
     *,
+    allowed_uids: tuple[int, ...],
     generation: int,
     slots: int,
     preload: bool | None,
     process_control_timeout_s: float,
     numerics: tuple[str, ...],
 ) -> BootDocument:
-    """The document for one zygote; `preload` None means auto."""
+    """The document for one zygote.
+
+    `allowed_uids` are the users of listen.allowed_users; `preload` None means auto.
+    """
     networks = tuple(str(network) for network in options.listen_allowed_clients)
     return BootDocument(
         pool=options.name,
@@ -49,6 +53,7 @@ def make_boot_document(
                 address=listener.address,
                 is_tcp=listener.is_tcp,
                 allowed=networks if listener.is_tcp else (),
+                allowed_users=() if listener.is_tcp else allowed_uids,
             )
             for index, listener in enumerate(listeners)
         ),

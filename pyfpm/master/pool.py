@@ -17,6 +17,7 @@ from pyfpm.errors import SpawnError
 from pyfpm.logs import Level, Log
 from pyfpm.master.activation import PassedSockets
 from pyfpm.master.acts import act_on_processes
+from pyfpm.master.channel_mender import ChannelMender
 from pyfpm.master.crashes import CrashCounter
 from pyfpm.master.demand import Demand
 from pyfpm.master.generation import Generation
@@ -91,6 +92,7 @@ class Pool:
         keep_s = options.keepalive_timeout
         channel = self.generation.channel
         self.demand = Demand(listeners, channel, self.memory, keep_s, self.look)
+        self._mender = ChannelMender(self, self._log, setting)
         self.ladder = Ladder(self.memory, self._log, self.generation.slow_log, act_on_processes())
         self._rounds = Rounds(
             lambda now_s: self.ladder.look(self.workers.by_serial.values(), now_s), self._log
@@ -303,6 +305,8 @@ class Pool:
             return
         self.demand.expire()
         self.generations.mind_access_logs(self.workers.by_serial.values())
+        self._mender.look()
+        self.workers.tell()
         if self.health.in_doubt and self.workers.has_proven():
             self.health.prove()
             self.look()
@@ -363,6 +367,7 @@ class Pool:
                 self._log.warning("straggler", f"{self.worker_count} workers left: {signum.name}")
                 self.signal_all(signum)
                 await self._wait_ended(KILL_AFTER_TERM_S)
+        await self.generations.remove_folders()
         self.health.state = PoolState.STOPPED
         self.close()
 

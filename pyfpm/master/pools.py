@@ -12,6 +12,7 @@ from pyfpm.master.health import PoolState, summary_of
 from pyfpm.master.identity import resolve_identity
 from pyfpm.master.listeners import Listener, apply_settings, open_listeners
 from pyfpm.master.pool import Pool
+from pyfpm.master.private_folder import PrivateFolderError
 from pyfpm.master.report import draining_lines, status_of, stopped_status
 from pyfpm.master.revival import revive_pool
 from pyfpm.master.setting import Setting
@@ -45,12 +46,13 @@ class Pools:
                 problems.append(self._problem(f"pool:{name}", "listen", str(error)))
             except AccessLogError as error:
                 problems.append(self._problem(f"pool:{name}", "access.log", str(error)))
+            except PrivateFolderError as error:
+                problems.append(self._problem(f"pool:{name}", "sandbox", str(error)))
             except PyfpmError as error:
                 problems.append(self._problem(f"pool:{name}", "slowlog", str(error)))
         if problems:
             for pool in self.running.values():
-                for listener in pool.generation.listeners:
-                    listener.close()
+                pool.generation.withdraw()
             raise ConfigError(problems)
 
     def start_all(self) -> None:

@@ -1,24 +1,38 @@
-"""`pyfpm check` as root: a try at each pool's interpreter and folder, as the pool's user.
+"""`pyfpm check` as root: a try at each pool's identity, folder and interpreter.
 
-Mode bits say what should work; ACLs, mount options and security modules say what does. So a
-child takes on the pool's identity and tries. The interpreter runs with -I -S: no code of the
-pool, and none of its venv, is executed.
+Mode bits say what should work; ACLs, mount options, security modules and a foreign root folder say
+what does. So a child takes on the pool's identity as its zygote will, enters the folder and the
+sandbox, and lets the interpreter import pyfpm. It runs with -I -S: no code of the pool, and none of
+its venv, runs.
+
+The interpreter may be a file of the pool's user, so nothing of it is trusted: it has ten seconds,
+and what it says is cut and cleaned before it reaches root's terminal.
 """
 
 import contextlib
 import os
+import select
 import signal
 from typing import NoReturn
 
 from pyfpm.config import Config, PoolOptions
 from pyfpm.errors import Problem, SpawnError
+from pyfpm.master.attributes import RefusedError
 from pyfpm.master.identity import apply_identity, environment_of, resolve_identity
+from pyfpm.master.launch import enter_sandbox, place_descriptors, reason_of
+from pyfpm.master.package import open_package
+from pyfpm.master.sandbox import plan_sandbox
+from pyfpm.messages import InheritedDescriptor, rehearsal
 
 _TIMEOUT_S = 10
+_MOST_BYTES = 16 * 1024
+_MOST_CHARACTERS = 300
+# Exit codes that no other program has a reason for: /bin/true is no interpreter.
+_IS_PYTHON, _TOO_OLD, _OURS = 47, 48, 49
 
 
 def probe_identities(config: Config) -> list[Problem]:
-    """A problem for every pool whose user cannot enter its directory or run its interpreter."""
+    """A problem for every pool that cannot be who it is to be, or run its interpreter so."""
     problems = []
     for name, options in config.pools.items():
         failure = _probe(options)
@@ -41,49 +55,89 @@ def probe_identities(config: Config) -> list[Problem]:
 def _probe(options: PoolOptions) -> tuple[str, str] | None:
     """The key that is wrong and what is wrong with it, or None."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    package = open_package()
     pid = os.fork()
     if pid == 0:
-        os.close(reader)
-        _try(options, writer)
+        _try(options, writer, package)
     os.close(writer)
-    with os.fdopen(reader, encoding="utf-8", errors="replace") as answers:
-        answer = answers.read()
-    _, status = os.waitpid(pid, 0)
-    if answer:
-        key, _, message = answer.partition("\t")
+    os.close(package)
+    code = _wait(pid)
+    os.set_blocking(reader, False)  # a grandchild may hold the other end
+    said = ""
+    with contextlib.suppress(BlockingIOError), os.fdopen(reader, "rb") as pipe:
+        said = os.read(pipe.fileno(), _MOST_BYTES).decode(errors="replace")
+    return _verdict(options, code, _clean(said))
+
+
+def _verdict(options: PoolOptions, code: int | None, said: str) -> tuple[str, str] | None:
+    python = options.python
+    if code == _IS_PYTHON:
+        return None
+    if code == _OURS:
+        key, _, message = said.partition("\t")
         return key, message
-    code = os.waitstatus_to_exitcode(status)
     if code == _TOO_OLD:
-        return "python", f"{options.python} is older than Python 3.11; name a newer one"
-    if code != _IS_PYTHON:
-        ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
-        return "python", f"{options.python} does not run as a Python interpreter ({ended})"
-    return None
+        return "python", f"{python} is older than Python 3.11; name a newer one"
+    if code is None:
+        return "python", f"{python} did not end within {_TIMEOUT_S} s when it was tried"
+    ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    where = "" if options.chroot is None else f" inside {options.chroot}"
+    words = f": {_last_line(said)}" if said.strip() else ""
+    return "python", f"{python} does not run as a Python interpreter{where} ({ended}){words}"
 
 
-def _try(options: PoolOptions, writer: int) -> NoReturn:
-    key = "user"
+def _last_line(said: str) -> str:
+    """Where Python and the dynamic loader say what is missing."""
+    return said.strip().splitlines()[-1][:_MOST_CHARACTERS]
+
+
+def _clean(said: str) -> str:
+    return "".join(one if one.isprintable() or one in "\t\n" else "?" for one in said)
+
+
+def _wait(pid: int) -> int | None:
+    """The exit code; None for a child that had to be killed."""
+    pidfd = os.pidfd_open(pid)
     try:
-        signal.alarm(_TIMEOUT_S)
-        identity = resolve_identity(options, is_root=True)
-        apply_identity(identity)
-        key = "directory"
-        os.chdir(options.directory)
-        key = "python"
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        argv = (options.python, "-I", "-S", "-c", _VERSION_CHECK)
-        os.execve(argv[0], argv, environment_of(options, identity))  # noqa: S606 - no shell wanted
-    except (OSError, SpawnError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        subject = {"directory": options.directory, "python": options.python}.get(key, options.user)
-        with contextlib.suppress(OSError):
-            os.write(writer, f"{key}\t{subject}: {reason}".encode())
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        in_time = bool(poller.poll(_TIMEOUT_S * 1000))
+        if not in_time:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(status) if in_time else None
     finally:
-        os._exit(1)
+        os.close(pidfd)
 
 
-# Exit codes that no other program has a reason for: /bin/true is no interpreter.
-_IS_PYTHON, _TOO_OLD = 47, 48
-_VERSION_CHECK = f"import sys; sys.exit({_TOO_OLD} if sys.version_info < (3, 11) else {_IS_PYTHON})"
+def _try(options: PoolOptions, writer: int, package: int) -> NoReturn:
+    key, subject = "user", options.user
+    try:
+        os.setsid()  # who has root's terminal may type into it (TIOCSTI)
+        null = os.open(os.devnull, os.O_RDWR)
+        place_descriptors({0: null, 1: null, 2: writer, InheritedDescriptor.PACKAGE: package})
+        identity = resolve_identity(options, is_root=True)
+        apply_identity(identity, [InheritedDescriptor.PACKAGE])
+        key, subject = "directory", options.directory
+        os.chdir(options.directory)
+        key, subject = "sandbox", ""
+        sandbox = plan_sandbox(options, "")
+        if sandbox is not None:
+            enter_sandbox(sandbox, above=InheritedDescriptor.PACKAGE)
+        key, subject = "python", options.python
+        text = rehearsal(too_old=_TOO_OLD, complete=_IS_PYTHON)
+        argv = (options.python, "-I", "-S", "-c", text)
+        os.execve(argv[0], argv, environment_of(options, identity))  # noqa: S606 - no shell wanted
+    except RefusedError as error:
+        _say(error.key, str(error).removeprefix(f"{error.key} = "))
+    except SpawnError as error:
+        _say(key, f"{subject}: {error}" if subject else str(error))
+    except OSError as error:
+        _say(key, f"{subject}: {reason_of(error, options.python)}")
+    finally:
+        os._exit(_OURS)
+
+
+def _say(key: str, message: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{key}\t{message}".encode())

@@ -9,26 +9,31 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from pyfpm.config import PoolOptions
+from pyfpm.config import PoolOptions, Sandbox
 from pyfpm.form import form
 from pyfpm.kernel.memfd import create_sealed_copy
 from pyfpm.kernel.pidfd import open_child, send_signal
 from pyfpm.kernel.process import real_uid
 from pyfpm.master.access_log import AccessLog
-from pyfpm.master.handles import ControlLink, OnMessage, WorkerHandle, WorkerState, ZygoteHandle
+from pyfpm.master.flow import Flow
+from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
 from pyfpm.master.identity import Identity
 from pyfpm.master.launch import LaunchPlan, launch
+from pyfpm.master.link import ControlLink, OnMessage, zygote_messages_per_s
 from pyfpm.master.listeners import Listener
 from pyfpm.master.output import Emit, OutputPipe
 from pyfpm.master.plans import make_boot_document, zygote_environment
+from pyfpm.master.private_folder import PrivateFolder
+from pyfpm.master.sandbox import plan_sandbox
 from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel, PoolMemory
 from pyfpm.master.stacks import StackPipe
 from pyfpm.messages import (
     Drain,
     InheritedDescriptor,
+    MemoryFile,
     Parked,
     Poke,
     Spawn,
@@ -44,15 +49,21 @@ class Processes:
         options: PoolOptions,
         identity: Identity,
         listeners: Sequence[Listener],
+        allowed_uids: tuple[int, ...],
         channel: HandOffChannel,
         memory: PoolMemory,
         setting: Setting,
+        flow: Flow,
         access_log: AccessLog | None = None,
+        folder: PrivateFolder | None = None,
     ) -> None:
+        self.flow = flow
         self._access_log = access_log
+        self._folder = folder
         self._options = options
         self._identity = identity
         self._listeners = listeners
+        self._allowed_uids = allowed_uids
         self._channel = channel
         self._memory = memory
         self._setting = setting
@@ -65,23 +76,34 @@ class Processes:
         on_message: Callable[[ZygoteHandle], OnMessage],
         emit: Emit,
     ) -> ZygoteHandle:
-        """Fork and execute the pool's interpreter as a zygote; OSError if that cannot be tried."""
+        """Fork and execute the pool's interpreter as a zygote.
+
+        OSError or PyfpmError if that cannot be tried.
+        """
         options = self._options
         environment, numerics = zygote_environment(options, self._identity, preload=preload)
         document = make_boot_document(
             options,
             self._listeners,
+            allowed_uids=self._allowed_uids,
             generation=generation,
             slots=self._memory.slots,
             preload=preload,
             process_control_timeout_s=self._setting.main.process_control_timeout,
             numerics=numerics,
         )
+        temporary = ""
+        if self._folder is not None:
+            self._folder.ensure()
+            temporary = self._folder.path_inside
+            if "TMPDIR" not in dict(options.environment):
+                environment["TMPDIR"] = temporary
         handle = ZygoteHandle(generation, time.monotonic(), preloads=preload is not False)
         with ExitStack() as theirs:
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(control.close)
-            handle.link = ControlLink(ours, on_message(handle))
+            most_per_s = zygote_messages_per_s(options)
+            handle.link = ControlLink(ours, on_message(handle), most_per_s)
             try:
                 handle.pipes = self._make_pipes(emit)
                 for pipe in handle.pipes:
@@ -91,12 +113,13 @@ class Processes:
                 null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
                 theirs.callback(os.close, null_fd)
                 plan = LaunchPlan(
-                    argv=(options.python, "-c", bootstrap(stay_plain=form.is_forced)),
+                    argv=(options.python, "-c", self._bootstrap()),
                     environment=environment,
                     directory=options.directory,
                     identity=self._identity,
                     descriptors=self._descriptors(handle, control.fileno(), boot_fd, null_fd),
                     soft_file_limit=self._setting.soft_file_limit,
+                    sandbox=plan_sandbox(options, temporary),
                 )
                 handle.pid = launch(plan)
                 handle.pidfd = open_child(handle.pid)
@@ -105,6 +128,9 @@ class Processes:
                     handle.close()
                     raise
         return handle
+
+    def _bootstrap(self) -> str:
+        return bootstrap(stay_plain=form.is_forced, dumpable=self._options.process_dumpable)
 
     def _descriptors(
         self, handle: ZygoteHandle, control_fd: int, boot_fd: int, null_fd: int
@@ -177,7 +203,23 @@ class Processes:
             return False
         worker.pid = pid
         worker.pidfd = pidfd
+        if self._options.sandbox is not Sandbox.OFF and self._options.pm_max_memory:
+            self._pass_memory_file(worker, pid)
         return True
+
+    @staticmethod
+    def _pass_memory_file(worker: WorkerHandle, pid: int) -> None:
+        """What a worker cannot open itself in a sandbox, and needs for pm.max_memory.
+
+        The pidfd holds the pid: the file is that of this process and of no later one.
+        """
+        with suppress(OSError):  # it has ended
+            descriptor = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if worker.link is not None:
+                    worker.link.send(MemoryFile(), [descriptor])
+            finally:
+                os.close(descriptor)
 
     @staticmethod
     def drain(worker: WorkerHandle, reason: str, parked: Parked) -> bool:
@@ -212,9 +254,9 @@ class Processes:
         if identity.uid is not None and identity.gid is not None:
             owner = (identity.uid, identity.gid)
         limit = self._setting.main.log_limit
-        stdout = OutputPipe("stdout", limit, emit, owner)
+        stdout = OutputPipe("stdout", limit, emit, owner, self.flow)
         try:
-            return stdout, OutputPipe("stderr", limit, emit, owner)
+            return stdout, OutputPipe("stderr", limit, emit, owner, self.flow)
         except OSError:
             stdout.close_writer()
             stdout.close()

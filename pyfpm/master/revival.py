@@ -34,7 +34,7 @@ def revive_pool(saved: SavedPool, setting: Setting) -> Pool:
             generation = pool.generation
         else:
             parts = _parts(saved.name, one, listeners, channels)
-            generation = pool.generations.add_older(*parts, one.access_log)
+            generation = pool.generations.add_older(*parts, one)
         generation.hands_over = one.hands_over
         generation.zygotes.resume(one.zygotes)
         generations[one.number] = generation

@@ -7,14 +7,12 @@ zygotes and workers as hostile (DESIGN 1).
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
-import pyfpm
 from pyfpm.config import Config, SystemdAddress
 from pyfpm.control import Call, Command, ControlServer
 from pyfpm.errors import ControlError, PyfpmError
@@ -26,6 +24,8 @@ from pyfpm.master.front_end import FrontProcess
 from pyfpm.master.health import PoolState
 from pyfpm.master.main_options import access_of, log_settings, needing_a_start
 from pyfpm.master.origin import Origin
+from pyfpm.master.own_limits import apply_own_limits
+from pyfpm.master.package import open_package
 from pyfpm.master.pidfile import PidFile
 from pyfpm.master.pools import Pools
 from pyfpm.master.reaper import Reaper
@@ -70,7 +70,7 @@ class Master:
         self.setting = Setting(
             main=config.main,
             reaper=self._reaper,
-            package_fd=os.open(os.path.dirname(pyfpm.__file__), os.O_PATH | os.O_CLOEXEC),
+            package_fd=open_package(),
             soft_file_limit=origin.soft_file_limit,
             is_root=os.geteuid() == 0,
             passed=origin.passed,
@@ -88,7 +88,7 @@ class Master:
 
     async def run(self, saved: SavedMaster | None = None) -> int:
         """Serve until told to stop; the exit code. `saved` is what a master before an exec left."""
-        self._raise_file_limit()
+        apply_own_limits(self.setting.main, self._log)
         set_child_subreaper()
         self.control = self._make_control(saved)
         try:
@@ -222,7 +222,8 @@ class Master:
         self._reap()  # what ended before the handler was there
 
     def _reap(self) -> None:
-        self._reaper.reap()
+        if self._reaper.reap():
+            asyncio.get_running_loop().call_soon(self._reap)
 
     def watch_front(self) -> None:
         """The service ends with its front end, whichever of the two ends first."""
@@ -375,18 +376,6 @@ class Master:
             commands=commands,
             inherited=None if saved is None else socket.socket(fileno=saved.control),
         )
-
-    def _raise_file_limit(self) -> None:
-        """As many descriptors as allowed, or as rlimit_files says; pools get the old limit back."""
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self.setting.main.rlimit_files or hard
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
-        except (ValueError, OSError):  # beyond the hard limit without CAP_SYS_RESOURCE
-            self._log.warning(
-                "rlimit_files", f"rlimit_files = {wanted}: not permitted, using {hard}"
-            )
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _unheard(text: str) -> None:

@@ -10,7 +10,7 @@ from pyfpm.master.reaper import Reaper
 
 @dataclass(slots=True)
 class Setting:
-    """`package_fd` is the folder of this very package, opened with O_PATH.
+    """`package_fd` is the folder of this very package; see master.package.
 
     `room` is how many more processes process.max allows; `settled` is called whenever a pool
     knows for the first time whether it can serve; `soft_file_limit` is RLIMIT_NOFILE as the

@@ -11,10 +11,12 @@ import time
 from dataclasses import fields
 
 from pyfpm.config import PoolOptions
-from pyfpm.kernel.descriptors import unread_bytes
+from pyfpm.kernel.descriptors import is_hung_up, unread_bytes
 from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
 from pyfpm.master.state import SavedChannel, SavedPool
 from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeCopy, NoticeWriter
+from pyfpm.scoreboard.refusal import Refusal
+from pyfpm.scoreboard.slot import Word
 
 _LEAST_SLOTS = 1024
 _SLOTS_PER_CHILD = 4
@@ -37,6 +39,11 @@ class HandOffChannel:
     def waiting(self) -> int:
         """Connections that wait in the channel."""
         return unread_bytes(self.receive.fileno())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it was shut down, which any of its holders can do to all of them."""
+        return is_hung_up(self.receive.fileno()) or is_hung_up(self.send.fileno())
 
     def close(self) -> None:
         """Give up the master's ends."""
@@ -106,9 +113,27 @@ class PoolMemory:
             slots_in_use=self.slots_in_use,
             ended_requests=_sum(total.ended_requests, copy.requests + broke_off),
             ended_requests_5xx=_sum(total.ended_requests_5xx, copy.requests_5xx + broke_off),
+            ended_refused=_sum(total.ended_refused, copy.refused),
             ended_handed_off=_sum(total.ended_handed_off, copy.handed_off),
             ended_protocol_errors=_sum(total.ended_protocol_errors, copy.protocol_errors),
+            ended_bad_requests=_sum(total.ended_bad_requests, copy.bad_requests),
+            ended_too_large=_sum(total.ended_too_large, copy.too_large),
+            ended_timeouts=_sum(total.ended_timeouts, copy.timeouts),
         )
+
+    def count_refusals(self) -> dict[Refusal, int]:
+        """Bad input by reason, of living and ended workers; whatever the slots say, it fits."""
+        total, board = self.notice.current, self.board
+        ended = (
+            (Refusal.PROTOCOL_ERROR, Word.PROTOCOL_ERRORS, total.ended_protocol_errors),
+            (Refusal.BAD_REQUEST, Word.BAD_REQUESTS, total.ended_bad_requests),
+            (Refusal.TOO_LARGE, Word.TOO_LARGE, total.ended_too_large),
+            (Refusal.TIMEOUT, Word.TIMEOUTS, total.ended_timeouts),
+        )
+        return {
+            reason: _sum(count, sum(board.word(slot, word) for slot in self._taken))
+            for reason, word, count in ended
+        }
 
     def close(self) -> None:
         """Close what the master holds; mappings go with the process."""

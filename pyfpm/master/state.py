@@ -21,7 +21,8 @@ from pyfpm.messages import BOOT_VERSION
 
 STATE_VERSION = 1
 _READ = (STATE_VERSION,)
-_READ_BOOT = (BOOT_VERSION,)
+# 3 had fewer words in a slot, which read as zeros, and no Refused.
+_READ_BOOT = (3, BOOT_VERSION)
 
 Texts = dict[str, str | None]
 """Options as `config.snapshot_options` writes them."""
@@ -118,6 +119,14 @@ class SavedChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedFolder:
+    """The private temporary folder of a sandboxed pool; generations share it."""
+
+    path: str
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
 class SavedGeneration:
     """One generation of a pool."""
 
@@ -129,6 +138,7 @@ class SavedGeneration:
     hands_over: bool
     zygotes: SavedZygotes
     access_log: int | None = None
+    folder: SavedFolder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,7 @@ class SavedPool:
             *(number for channel in self.channels for number in (channel.send, channel.receive)),
             *(number for number, _ in self.adopted),
             *(one.access_log for one in self.generations if one.access_log is not None),
+            *(one.folder.descriptor for one in self.generations if one.folder is not None),
             *(worker.stacks for worker in self.workers if worker.stacks is not None),
             *(number for process in processes for number in process.descriptors),
         }
@@ -191,7 +202,7 @@ class SavedMaster:
     reloads: int
     pools: tuple[SavedPool, ...]
     stopped: dict[str, Texts]
-    deaths: dict[str, tuple[int | None, int | None]]  # by pid: code, signal
+    deaths: dict[str, tuple[int | None, ...]]  # by pid: code, signal, user
     control: int
     call: int | None
     kept: tuple[int, ...] = ()  # descriptors that others than the pools hold on to

@@ -233,19 +233,47 @@ class _Succession:
 
     async def _replace(self, concerned: list[WorkerHandle]) -> None:
         """Wait until none of these takes requests any more, telling how it goes."""
-        pool, total, last = self._pool, len(concerned), len(concerned)
+        pool, total = self._pool, len(concerned)
 
-        def is_done() -> bool:
-            nonlocal last
-            left = sum(worker.serves for worker in concerned)
-            if left != last:
-                last = left
-                self._progress(f"pool {pool.name}: {total - left} of {total} workers replaced")
-            return left == 0
+        def count() -> int:
+            return sum(worker.serves for worker in concerned)
 
         pool.look()
-        await self._until(is_done)
+        left = total
+        while left:
+            try:
+                async with asyncio.timeout(2 * pool.options.boot_timeout):
+                    await self._until(lambda before=left: count() != before)  # type: ignore[misc]
+            except TimeoutError:
+                if self._is_held_up():
+                    self._say_held_up(left)
+                    return
+            if count() != left:
+                left = count()
+                self._progress(f"pool {pool.name}: {total - left} of {total} workers replaced")
         await self._until_they_stopped_listening(concerned)
+
+    def _is_held_up(self) -> bool:
+        """Whether workers that drain have every place that the surge allows.
+
+        A boot takes boot_timeout at most, so nothing will change until one of them ends.
+        """
+        workers = self._pool.workers.by_serial.values()
+        limits = self._pool.limits
+        is_full = len(workers) >= limits.max_children + limits.reload_surge
+        return is_full and any(not worker.serves for worker in workers)
+
+    def _say_held_up(self, left: int) -> None:
+        """Wait no longer: reloads come one after the other, and others wait for theirs.
+
+        What is left is due, and replaced whenever there is a place.
+        """
+        text = (
+            f"{left} workers are not replaced yet, since others drain without end and have their"
+            " places: they follow as these end; set pm.drain_timeout, or end them by hand"
+        )
+        Log(self._pool.name).warning("reload_held_up", text)
+        self._progress(f"pool {self._pool.name}: {text}")
 
     async def _until_they_stopped_listening(self, told: list[WorkerHandle]) -> None:
         """Wait until those who were told to drain have heard it.

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyfpm.logs import Level, Log
+from pyfpm.logs import Log
+from pyfpm.master.ear import Ear
 from pyfpm.master.endings import (
     BOOT,
     CRASH_SIGNALS,
@@ -19,28 +20,20 @@ from pyfpm.master.endings import (
     count_ending,
     log_ending,
 )
+from pyfpm.master.flow import Flow
 from pyfpm.master.generation import Generation
-from pyfpm.master.handles import OnMessage, WorkerHandle, WorkerState, ZygoteHandle
+from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
+from pyfpm.master.link import OnMessage
 from pyfpm.master.output import Emit
 from pyfpm.master.processes import Processes
 from pyfpm.master.reaper import Death, Reaper
+from pyfpm.master.refusals import RefusalLog
 from pyfpm.master.shared import PoolMemory
 from pyfpm.master.state import SavedWorker
-from pyfpm.messages import (
-    BootFailed,
-    Draining,
-    Due,
-    LinesLost,
-    LogLine,
-    Message,
-    Parked,
-    Ready,
-    Saturated,
-)
+from pyfpm.messages import Parked
 from pyfpm.scoreboard.slot import Word
 
 KILL_AFTER_TERM_S = 1.0
-_LONGEST_REASON = 40
 _YOUNG_S = 5.0
 
 
@@ -62,6 +55,19 @@ class WorkerKeeper:
     boot_s: float = 0.0
     by_serial: dict[int, WorkerHandle] = field(default_factory=dict)
     last_serial: int = 0
+    flow: Flow = field(init=False)
+    refusals: RefusalLog = field(init=False)
+    _ear: Ear = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flow = Flow(self.log)
+        self.refusals = RefusalLog(self.log, self.memory.count_refusals)
+        self._ear = Ear(self)
+
+    def tell(self) -> None:
+        """Have the log say what it was spared; called once a second."""
+        self.flow.tell()
+        self.refusals.tell()
 
     # -- beginning --------------------------------------------------------------------------
 
@@ -123,7 +129,7 @@ class WorkerKeeper:
             worker.replaces = None
         parked = Parked.HAND_OFF if worker.generation.hands_over else Parked.KEEP
         if Processes.drain(worker, reason, parked):
-            self._bound_drain(worker)
+            self.bound_drain(worker)
 
     @staticmethod
     def end(worker: WorkerHandle) -> None:
@@ -167,7 +173,8 @@ class WorkerKeeper:
             if worker.state is WorkerState.SERVING
         )
 
-    def _bound_drain(self, worker: WorkerHandle) -> None:
+    def bound_drain(self, worker: WorkerHandle) -> None:
+        """Have pm.drain_timeout end what drains too long."""
         most_s = worker.options.pm_drain_timeout
         if most_s and worker.drain_timer is None:
             loop = asyncio.get_running_loop()
@@ -216,7 +223,7 @@ class WorkerKeeper:
             if worker.state is WorkerState.ENDING:  # it broke the rules before it had a pid
                 Processes.end(worker, signal.SIGKILL)
             return
-        early = self.reaper.early_death(pid)
+        early = self.reaper.early_death(pid, worker.generation.identity.uid)
         if early is not None:
             worker.pid = pid
             self._ended(worker, early)
@@ -265,7 +272,8 @@ class WorkerKeeper:
 
     def resume(self, worker: WorkerHandle, saved: SavedWorker) -> None:
         """Hold a worker of the master before an exec."""
-        worker.resume_process(saved.process, self.listener(worker), self.output(worker))
+        flow = self.flow
+        worker.resume_process(saved.process, self.listener(worker), self.output(worker), flow)
         self.by_serial[worker.serial] = worker
         loop = asyncio.get_running_loop()
         if worker.pid is not None:
@@ -286,46 +294,34 @@ class WorkerKeeper:
 
     def listener(self, worker: WorkerHandle) -> OnMessage:
         """Who hears what this worker says."""
+        return self._ear.listener(worker)
 
-        def listen(message: Message | None) -> None:
-            match message:
-                case Ready(boot_s, preloaded, _):
-                    self._is_ready(worker, boot_s, preloaded=preloaded)
-                case BootFailed(text):
-                    worker.leaves_for = BOOT
-                    worker.generation.boots.boot_failed(text, worker.spawned_s)
-                case Draining(reason):
-                    worker.state = WorkerState.DRAINING
-                    worker.leaves_for = worker.leaves_for or reason[:_LONGEST_REASON]
-                    self._bound_drain(worker)
-                    self.look()
-                case Due(reason):
-                    worker.due = worker.due or reason[:_LONGEST_REASON]
-                    self.look()
-                case Saturated():
-                    self.look()
-                case LogLine(level, text):
-                    self._say(worker, level, text)
-                case LinesLost(lines, reason) if access := worker.generation.access_log:
-                    access.note_lost(lines, reason)
-                case _:
-                    self._hung_up(worker)
-
-        return listen
-
-    def _hung_up(self, worker: WorkerHandle) -> None:
+    def hung_up(self, worker: WorkerHandle) -> None:
         """It closed its end, or broke the rules: one that lives on would never hear an order again.
 
         Most have ended, and the others get a moment to say why they end.
         """
+        if worker.link is not None and worker.link.fault:
+            text = f"child {worker.pid} broke the rules of its control socket, and is ended:"
+            self.log.error("broken_rules", f"{text} {worker.link.fault}", pid=worker.pid)
         worker.state = WorkerState.ENDING
         if worker.drain_timer is not None:
             worker.drain_timer.cancel()
         worker.drain_timer = asyncio.get_running_loop().call_later(
-            KILL_AFTER_TERM_S, lambda: Processes.end(worker, signal.SIGKILL)
+            KILL_AFTER_TERM_S, lambda: self._end_for_good(worker)
         )
 
-    def _is_ready(self, worker: WorkerHandle, boot_s: float, *, preloaded: bool) -> None:
+    def _end_for_good(self, worker: WorkerHandle) -> None:
+        """Kill what hung up. Without a pid there is nobody to kill, and no death will be told."""
+        Processes.end(worker, signal.SIGKILL)
+        if worker.pid is None:
+            self.forget(worker)
+            text = "a worker hung up of which the zygote has not said the pid"
+            worker.generation.boots.boot_failed(text, worker.spawned_s)
+            self.look()
+
+    def is_ready(self, worker: WorkerHandle, boot_s: float, *, preloaded: bool) -> None:
+        """It serves."""
         worker.booted()
         worker.was_ready = True
         if worker.state is WorkerState.BOOTING:
@@ -367,7 +363,7 @@ class WorkerKeeper:
     def _failure_of(self, worker: WorkerHandle, death: Death) -> str:
         """Why this end says that the next worker will hardly fare better; empty if it does not.
 
-        One that was ready and crashed at once, without a request, is as good as one that did not
+        One that was ready and ended at once, without a request, is as good as one that did not
         boot: it would be replaced for ever, as fast as pm.max_spawn_rate allows. Not so one that
         somebody killed.
         """
@@ -375,16 +371,9 @@ class WorkerKeeper:
             return ""
         if not worker.was_ready:
             return f"a worker exited {death.text} while booting"
-        is_crash = death.code != 0 and death.signum != signal.SIGKILL
+        by_itself = death.signum != signal.SIGKILL
         unused = not self.memory.board.word(worker.slot, Word.REQUESTS)
         young = time.monotonic() - worker.spawned_s < _YOUNG_S
-        if is_crash and unused and young:
+        if by_itself and unused and young:
             return f"a worker exited {death.text} before it had served a request"
         return ""
-
-    def _say(self, worker: WorkerHandle, level: str, text: str) -> None:
-        try:
-            severity = Level.named(level)
-        except ValueError:
-            severity = Level.WARNING
-        self.log.write(severity, "worker", f"child {worker.pid}: {text}", pid=worker.pid)

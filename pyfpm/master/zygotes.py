@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyfpm.errors import PyfpmError
 from pyfpm.logs import Log
-from pyfpm.master.handles import OnMessage, ZygoteHandle
+from pyfpm.master.handles import ZygoteHandle
+from pyfpm.master.link import OnMessage, zygote_messages_per_s
 from pyfpm.master.output import Emit
 from pyfpm.master.plans import preload_of
 from pyfpm.master.reaper import Death, Reaper
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pyfpm.master.generation import Generation
 
 _LEAVE_S = 3.0
+_YOUNG_S = 10.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class ZygoteKeeper:
@@ -63,6 +67,8 @@ class ZygoteKeeper:
         self._returned = False
         self.stopped = False
         self._give_back: asyncio.TimerHandle | None = None
+        self._died_young = 0  # in a row: ready, and dead soon after
+        self._retry_s = 0.0
 
     @property
     def ready(self) -> ZygoteHandle | None:
@@ -106,7 +112,13 @@ class ZygoteKeeper:
         zygote = ZygoteHandle(self._generation.number, saved.started_s, preloads=saved.preloads)
         zygote.pid = saved.process.pid or 0
         zygote.ready, zygote.failed = saved.ready, saved.failed
-        zygote.resume_process(saved.process, self._listener(zygote), self._emit)
+        zygote.resume_process(
+            saved.process,
+            self._listener(zygote),
+            self._emit,
+            self._processes.flow,
+            zygote_messages_per_s(self._options),
+        )
         self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
         if saved.process.boot_ends_s is not None and not zygote.failed:
             zygote.boot_timer = asyncio.get_running_loop().call_at(
@@ -128,7 +140,7 @@ class ZygoteKeeper:
             self._give_back = None
         self._returned = False
         boots = self._generation.boots
-        may_start = time.monotonic() >= boots.retry_s
+        may_start = time.monotonic() >= max(boots.retry_s, self._retry_s)
         if self.zygote is None and may_start and not (self.stopped or boots.is_ending):
             self._start()
 
@@ -167,6 +179,9 @@ class ZygoteKeeper:
         except OSError as error:
             self._generation.boots.boot_failed(f"start a zygote: {error.strerror}", started_s)
             return
+        except PyfpmError as error:
+            self._generation.boots.boot_failed(str(error), started_s)
+            return
         self.zygote = zygote
         self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
         loop = asyncio.get_running_loop()
@@ -178,12 +193,12 @@ class ZygoteKeeper:
     def _listener(self, zygote: ZygoteHandle) -> OnMessage:
         def listen(message: Message | None) -> None:
             match message:
-                case Ready(boot_s, preloaded, _):
+                case Ready(boot_s, preloaded, _) if not (zygote.ready or zygote.failed):
                     self._is_ready(zygote, boot_s, preloaded=preloaded)
-                case UnsafePreload(reason):
+                case UnsafePreload(reason) if not (zygote.ready or zygote.failed):
                     self._goes_without_preload(zygote, reason)
                     self._end_soon(zygote)
-                case BootFailed(text):
+                case BootFailed(text) if not (zygote.ready or zygote.failed):
                     zygote.failed = True
                     self._end_soon(zygote)
                     self._generation.boots.boot_failed(text, zygote.started_s)
@@ -191,10 +206,21 @@ class ZygoteKeeper:
                     self._on_claim(zygote, serial, pid)
                 case SpawnFailed(serial, error):
                     self._on_spawn_failed(zygote, serial, error)
-                case _:  # it hung up or broke the rules: not to be trusted with a fork
-                    self._processes.end(zygote, signal.SIGKILL)
+                case None:
+                    self._hung_up(zygote)
+                case _:  # not for the master, or not a second time
+                    if zygote.link is not None and zygote.link.descriptor is not None:
+                        what = type(message).__name__
+                        zygote.link.refuse(f"{what} is not for a zygote to say now")
 
         return listen
+
+    def _hung_up(self, zygote: ZygoteHandle) -> None:
+        """It hung up or broke the rules: not to be trusted with a fork."""
+        if zygote.link is not None and zygote.link.fault:
+            text = f"zygote {zygote.pid} broke the rules of its control socket, and is killed:"
+            self._log.error("broken_rules", f"{text} {zygote.link.fault}", pid=zygote.pid)
+        self._processes.end(zygote, signal.SIGKILL)
 
     def _is_ready(self, zygote: ZygoteHandle, boot_s: float, *, preloaded: bool) -> None:
         zygote.ready = True
@@ -227,6 +253,7 @@ class ZygoteKeeper:
         if not (zygote.failed or expected):
             if zygote.ready:
                 self._log.warning("zygote_ended", f"zygote {zygote.pid} exited {death.text}")
+                self._pause(zygote)
             else:
                 app, python = self._options.app, self._options.python
                 text = f"{python} exited {death.text} while it booted"
@@ -234,6 +261,20 @@ class ZygoteKeeper:
                     f"{app.origin}: app = {app}: {text}", zygote.started_s
                 )
         self._on_ended(zygote)
+
+    def _pause(self, zygote: ZygoteHandle) -> None:
+        """Start the next one at once; one that goes on dying young waits longer each time.
+
+        It was ready, so no boot has failed, and an application that ends its zygote after that
+        would have the master do nothing but fork.
+        """
+        now_s = time.monotonic()
+        young = now_s - zygote.started_s < _YOUNG_S
+        self._died_young = self._died_young + 1 if young else 0
+        if self._died_young > 1:
+            pause_s = min(2.0 ** (self._died_young - 2), _LONGEST_PAUSE_S)
+            self._retry_s = now_s + pause_s
+            asyncio.get_running_loop().call_later(pause_s, self._look)
 
     def _end_soon(self, zygote: ZygoteHandle) -> None:
         """It leaves by itself; an exit handler of the application that hangs must not keep it."""

@@ -12,7 +12,7 @@ from pyfpm.messages.boot import (
     ListenerPlan,
     RequestLimits,
 )
-from pyfpm.messages.bootstrap import BOOTSTRAP, bootstrap
+from pyfpm.messages.bootstrap import BOOTSTRAP, bootstrap, rehearsal
 from pyfpm.messages.control import (
     MAX_MESSAGE_BYTES,
     BootFailed,
@@ -21,11 +21,13 @@ from pyfpm.messages.control import (
     Due,
     LinesLost,
     LogLine,
+    MemoryFile,
     Message,
     NewAccessLog,
     Parked,
     Poke,
     Ready,
+    Refused,
     Saturated,
     Spawn,
     Spawned,
@@ -49,11 +51,13 @@ __all__ = [
     "LinesLost",
     "ListenerPlan",
     "LogLine",
+    "MemoryFile",
     "Message",
     "NewAccessLog",
     "Parked",
     "Poke",
     "Ready",
+    "Refused",
     "RequestLimits",
     "ReservedSignal",
     "Saturated",
@@ -64,4 +68,5 @@ __all__ = [
     "bootstrap",
     "decode_message",
     "encode_message",
+    "rehearsal",
 ]

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from pyfpm.errors import ProtocolError
 
-BOOT_VERSION = 3
+BOOT_VERSION = 4
 
 
 class InheritedDescriptor(IntEnum):
@@ -24,12 +24,16 @@ class InheritedDescriptor(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListenerPlan:
-    """One inherited listening socket. `allowed` are networks; empty means everybody (Unix)."""
+    """One inherited listening socket.
+
+    `allowed` are networks (TCP), `allowed_users` numbers of users (Unix); empty means everybody.
+    """
 
     descriptor: int
     address: str
     is_tcp: bool
     allowed: tuple[str, ...]
+    allowed_users: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,17 @@ def decode_boot_document(data: bytes) -> BootDocument:
             raise ProtocolError(f"boot document of version {values['version']}")
         values["limits"] = RequestLimits(**values["limits"])
         values["listeners"] = tuple(
-            ListenerPlan(**{**plan, "allowed": tuple(plan["allowed"])})
+            ListenerPlan(
+                **{
+                    **plan,
+                    "allowed": tuple(plan["allowed"]),
+                    "allowed_users": tuple(plan["allowed_users"]),
+                }
+            )
             for plan in values["listeners"]
         )
         values["single_threaded_numerics"] = tuple(values["single_threaded_numerics"])
         values["access_suppressed"] = tuple(values["access_suppressed"])
         return BootDocument(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProtocolError(f"boot document: {error}") from error

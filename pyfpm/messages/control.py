@@ -124,6 +124,11 @@ class NewAccessLog:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryFile:
+    """Master to worker: your /proc/PID/statm, which a sandbox does not let you open yourself."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinesLost:
     """Worker to master: so many lines of the access log could not be written."""
 
@@ -146,6 +151,18 @@ class LogLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Worker to master: bad input, refused for `reason`, a value of scoreboard.refusal.Refusal.
+
+    Only the first few in a while are reported; all of them count in the slot. `peer` sent it.
+    """
+
+    reason: str
+    peer: str
+    text: str
+
+
 Message = (
     Spawn
     | Spawned
@@ -158,9 +175,11 @@ Message = (
     | Due
     | Poke
     | NewAccessLog
+    | MemoryFile
     | LinesLost
     | Saturated
     | LogLine
+    | Refused
 )
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
@@ -176,9 +195,11 @@ _KINDS: dict[str, type[Message]] = {
         Due,
         Poke,
         NewAccessLog,
+        MemoryFile,
         LinesLost,
         Saturated,
         LogLine,
+        Refused,
     )
 }
 

@@ -36,11 +36,13 @@ def status_to_dict(status: PoolStatus, *, full: bool = False) -> dict[str, Value
         "requests 5xx": status.requests_5xx,
         "terminated requests": status.terminated_requests,
         "handed off connections": status.handed_off,
+        "refused connections": status.refused,
         "boot duration": round(status.boot_s, 6),
         "state": status.state,
     }
     if status.reason:
         document["reason"] = status.reason
+    document["refusals"] = dict(status.refusals)
     document["recycles"] = dict(status.recycles)
     document["respawns"] = dict(status.respawns)
     if full:

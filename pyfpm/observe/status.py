@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pyfpm.scoreboard import NoticeCopy, SlotCopy, Stage
+from pyfpm.scoreboard.refusal import Refusal
 
 LARGEST_COUNT = 2**63 - 1
 """What the JSON readers of exporters (64-bit signed integers) can take."""
@@ -17,6 +18,12 @@ LARGEST_PID = 2**22
 RECYCLE_REASONS = ("max_requests", "max_lifetime", "max_memory", "idle", "reload", "timeout")
 RESPAWN_REASONS = ("crash", "exit", "hung", "killed")
 
+_REFUSALS = {
+    Refusal.PROTOCOL_ERROR: "protocol_errors",
+    Refusal.BAD_REQUEST: "bad_requests",
+    Refusal.TOO_LARGE: "too_large",
+    Refusal.TIMEOUT: "timeouts",
+}
 _STATE_NAMES = {
     Stage.BOOTING: "Starting",
     Stage.IDLE: "Idle",
@@ -80,7 +87,9 @@ class PoolStatus:
     requests_5xx: int
     terminated_requests: int
     handed_off: int
+    refused: int
     boot_s: float
+    refusals: dict[str, int]
     state: str
     reason: str
     recycles: dict[str, int]
@@ -123,9 +132,14 @@ def summarise(
         requests_5xx=_total(notice.ended_requests_5xx, (slot.requests_5xx for slot in used)),
         terminated_requests=notice.terminated_requests,
         handed_off=_total(notice.ended_handed_off, (slot.handed_off for slot in used)),
+        refused=_total(notice.ended_refused, (slot.refused for slot in used)),
         boot_s=notice.boot_ns / 1e9,
         state=notice.state,
         reason=notice.reason,
+        refusals={
+            reason.value: _total(getattr(notice, f"ended_{name}"), (getattr(x, name) for x in used))
+            for reason, name in _REFUSALS.items()
+        },
         recycles={name: getattr(notice, f"recycles_{name}") for name in RECYCLE_REASONS},
         respawns={name: getattr(notice, f"respawns_{name}") for name in RESPAWN_REASONS},
         processes=tuple(_process(slot, now_s, now_epoch_s) for slot in used),

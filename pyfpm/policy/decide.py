@@ -171,7 +171,9 @@ def _may_grow(view: PoolView, limits: Limits, memory: Memory, count: int, now_s:
     """
     if limits.pm is ProcessManager.STATIC or view.booting or count:
         return False
-    return view.room > 0 and view.serving < limits.max_children and memory.retry_s <= now_s
+    if view.room <= 0 or view.total >= limits.most_processes:
+        return False
+    return view.serving < limits.max_children and memory.retry_s <= now_s
 
 
 def _retirements(keys: tuple[int, ...]) -> tuple[Retire, ...]:

@@ -30,3 +30,8 @@ class Limits:
     max_spawn_rate: int = 32
     reload_surge: int = 1
     process_idle_timeout_s: float = 10.0
+
+    @property
+    def most_processes(self) -> int:
+        """How many workers there may be in all, those that drain by themselves included."""
+        return 2 * self.max_children + self.reload_surge

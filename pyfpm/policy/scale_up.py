@@ -44,12 +44,20 @@ def floor_growth(view: PoolView, limits: Limits, memory: Memory) -> int:
 def allowance(
     view: PoolView, limits: Limits, memory: Memory, now_s: float, *, spawned: int = 0
 ) -> int:
-    """How many workers may be spawned now: spawn rate, process.max, boot back-off.
+    """How many workers may be spawned now.
+
+    Bounded by spawn rate, process.max, boot back-off, and the workers that drain.
+
+    Draining workers do not count against pm.max_children, so that long requests in them cost the
+    pool no capacity. But nobody makes a worker that drains by itself end, so together they are as
+    many again at most: otherwise a worker that says that it drains, and stays, and its successor
+    that does the same, would fill the machine.
 
     After a failed boot that is one worker, once the pause is over and no boot is under way.
     `spawned` workers are spawned in this decision already, and `memory` knows of them.
     """
     free = min(limits.max_spawn_rate - spawned_lately(memory), view.room - spawned)
+    free = min(free, limits.most_processes - view.total - spawned)
     if memory.degraded:
         free = 0 if view.booting or spawned or now_s < memory.retry_s else min(free, 1)
     return max(0, free)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyfpm.runtime.time_limit import RequestTimeout, time_limit
+from pyfpm.scoreboard.refusal import Refusal
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -34,7 +35,8 @@ class StreamedBody(io.RawIOBase):
 
     `buffered` is what has arrived already; `receive` puts more into the memory that it is given,
     waiting for the first byte, and returns how much, 0 at the end of STDIN. `declared` is
-    CONTENT_LENGTH or None, `most` the limit in bytes or 0.
+    CONTENT_LENGTH or None, `most` the limit in bytes or 0. `refused` hears of a body that is too
+    short or too long.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class StreamedBody(io.RawIOBase):
         receive: Callable[[memoryview], int],
         declared: int | None,
         most: int,
+        refused: Callable[[Refusal, str], None] | None = None,
     ) -> None:
         super().__init__()
         self._chunks = [memoryview(chunk) for chunk in reversed(buffered)]
         self._receive = receive
         self._declared = declared
         self._most = most
+        self._refused = refused
         self._count = 0
         self._ended = False
         self._interrupted = False
@@ -94,12 +98,18 @@ class StreamedBody(io.RawIOBase):
             self._ended = not size
         self._count += size
         if not size and self._declared is not None:
-            raise BodyError(
-                400, f"the request body ended after {self._count} of {self._declared} bytes"
-            )
+            text = f"the request body ended after {self._count} of {self._declared} bytes"
+            raise self._refuse(400, Refusal.BAD_REQUEST, text)
         if self._most and self._count > self._most:
-            raise BodyError(413, f"the request body exceeds request_max_body ({self._most} bytes)")
+            text = f"the request body exceeds request_max_body ({self._most} bytes)"
+            raise self._refuse(413, Refusal.TOO_LARGE, text)
         return size
+
+    def _refuse(self, status: int, reason: Refusal, text: str) -> BodyError:
+        if self._refused is not None:
+            self._refused(reason, text)
+            self._refused = None  # an application may try again and again
+        return BodyError(status, text)
 
     def _take_buffered(self, target: memoryview) -> int:
         chunks = self._chunks

@@ -1,11 +1,14 @@
 """The rest of a body that is longer than request_buffer_size, received while it is read."""
 
+from collections.abc import Callable
+
 from pyfpm.errors import ProtocolError
 from pyfpm.fastcgi import Abort, Event, Send, StdinEnd, StdinReader
 from pyfpm.runtime.body import BodyError
 from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.peer import PeerGoneError, read_into, write_all
 from pyfpm.runtime.response import Response
+from pyfpm.scoreboard.refusal import Refusal
 
 READ_BYTES = 65536
 
@@ -13,17 +16,29 @@ READ_BYTES = 65536
 class BodyStream:
     """STDIN of one connection from here on; `timeout_s` bounds the pause between two reads.
 
+    `note` is told of bodies that break a rule; who merely went away broke none.
     `response` is that of the same request. Once it has ended, nothing more is read: what arrives
     then may be the next request already.
     """
 
-    def __init__(self, connection: Connection, response: Response, timeout_s: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        response: Response,
+        timeout_s: float,
+        note: Callable[[Refusal, str, int], None],
+    ) -> None:
         self._connection = connection
         self._response = response
         response.input_open = True
         self._timeout_s = timeout_s
+        self._note = note
         self._reader = StdinReader(connection.request_id, connection.codec.take_unfinished())
         self._is_over = False
+
+    def refused(self, reason: Refusal, text: str) -> None:
+        """Count a body that is refused for what its sender did."""
+        self._note(reason, f"request refused while its body arrived: {text}", self._connection.fd)
 
     def receive(self, target: memoryview) -> int:
         """Put the next bytes into `target`, which is not empty; how many, 0 at the end of STDIN.
@@ -61,6 +76,7 @@ class BodyStream:
         try:
             size = read_into(self._connection.fd, self._reader.room(), self._timeout_s)
         except TimeoutError as error:
+            self.refused(Refusal.TIMEOUT, str(error))
             raise BodyError(408, f"request body: {error}") from error
         except PeerGoneError as error:
             raise BodyError(400, f"request body: {error}") from error
@@ -73,6 +89,7 @@ class BodyStream:
             events = self._connection.codec.receive(records)
         except ProtocolError as error:
             self._connection.keep = False  # what follows on this connection cannot be trusted
+            self.refused(Refusal.PROTOCOL_ERROR, str(error))
             raise BodyError(400, f"request body: {error}") from error
         for event in events:
             self._take(event)

@@ -2,7 +2,8 @@
 
 One SEQPACKET socket pair per pool. Every worker and the master hold both ends, so what is in
 flight survives any of them. A message is one byte and one descriptor; FIONREAD therefore counts
-the messages.
+the messages. The byte says whether a request was answered on the connection before: then it is a
+kept one, which its web server may use at any time.
 
 The surplus rule: connections are offered only while more workers are idle than messages wait.
 Without that bound a saturated pool passed a third of all requests round in circles. Two workers
@@ -17,10 +18,21 @@ import socket
 import stat
 from collections.abc import Callable
 
-from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors, unread_bytes
+from pyfpm.kernel.descriptors import (
+    is_hung_up,
+    receive_with_descriptors,
+    send_with_descriptors,
+    unread_bytes,
+)
 
-# EAGAIN: 278 messages wait. ETOOMANYREFS: too many descriptors of this user are in flight.
-_TRY_LATER = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+# EAGAIN: 278 messages wait. ETOOMANYREFS: too many descriptors of this user are in flight. EPIPE:
+# some worker has shut the channel down; the master sees to it, and until then nobody hands over.
+_TRY_LATER = frozenset(
+    {errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno.EPIPE, errno.ENOTCONN}
+)
+
+
+_KEPT, _NEW = b"c", b"n"
 
 
 class Channel:
@@ -34,6 +46,10 @@ class Channel:
         self._count_idle = count_idle
         self._reserve = _open_reserve()
         self.lost = 0
+        self.took_kept = True
+        """Whether what was taken last may be a kept connection."""
+        self.is_shut = False
+        """Some worker has shut it down for all: nothing comes out of it any more."""
 
     def fileno(self) -> int:
         """The descriptor that is readable while messages wait."""
@@ -44,13 +60,13 @@ class Channel:
         idle = self._count_idle()
         return idle - unread_bytes(self._receiver.fileno()) if idle > 0 else 0
 
-    def offer(self, descriptor: int) -> bool:
+    def offer(self, descriptor: int, *, is_kept: bool = True) -> bool:
         """Send a quiet connection; False if the channel has no room, then it is still yours.
 
         After True the caller closes its own copy and forgets the connection.
         """
         try:
-            send_with_descriptors(self._sender, b"c", [descriptor])
+            send_with_descriptors(self._sender, _KEPT if is_kept else _NEW, [descriptor])
         except OSError as error:
             if error.errno in _TRY_LATER:
                 return False
@@ -80,14 +96,18 @@ class Channel:
         while True:
             self._free_reserve()
             try:
-                _, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
+                data, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
             except BlockingIOError:
                 return None
             finally:
                 self._reserve = _open_reserve()
             self.lost += truncated
             if descriptors:
+                self.took_kept = data != _NEW
                 return descriptors[0]
+            if not data and is_hung_up(self._receiver.fileno()):
+                self.is_shut = True
+                return None
 
     def _free_reserve(self) -> None:
         if self._reserve is None:
@@ -106,6 +126,6 @@ class Channel:
 
 def _open_reserve() -> int | None:
     try:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        return os.eventfd(0, os.EFD_CLOEXEC)  # needs no file: a root folder may lack /dev/null
     except OSError:
         return None

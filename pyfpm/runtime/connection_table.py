@@ -25,6 +25,7 @@ from pyfpm.scoreboard.slot import Word
 
 NS = 1_000_000_000
 _LINGER_NS = 5 * NS
+_GRACE_NS = NS // 10  # a web server sends its request right after it has connected
 _PARKED = int(Word.PARKED)  # an IntEnum member as an index costs a call on the hot path
 _LINGER_READ_BYTES = 65536
 
@@ -101,6 +102,7 @@ class ConnectionTable:
         except OSError:
             self.close(connection)
             return
+        connection.clear_request()  # what has come of it would be held outside of every bound
         connection.deadline_ns = time.monotonic_ns() + _LINGER_NS
         if not connection.registered:
             self._register(connection)
@@ -166,6 +168,31 @@ class ConnectionTable:
         self.next_deadline_ns = min(deadlines, default=0)
         return late, idle
 
+    def take_slowest(self, most: int) -> list[Connection]:
+        """Take out up to `most` of those who were answered, or wait for the head of a request.
+
+        First those whose time is over first. Not who was answered whole and is silent since: its
+        web server may use the connection at any time. Not who sends a body. Not what is readable:
+        the worker was busy, and the bytes came in time. And nobody before he had a moment for it:
+        where all have come just now, the engine is woken to look again.
+        """
+        now_ns = time.monotonic_ns()
+        newest_ns = now_ns + int(self._limits.header_timeout_s * NS)
+        places = [
+            *(one for one in self.parked.copy().values() if one.registered and not one.served),
+            *(one for one in self.waiting.values() if one.environ is None),
+            *self.lingering.values(),
+        ]
+        slow = [one for one in places if not newest_ns - _GRACE_NS < one.deadline_ns <= newest_ns]
+        if places and not slow:
+            self._bring_forward(now_ns + _GRACE_NS)
+        slow.sort(key=_deadline_of)
+        return [one for one in slow[:most] if not is_readable(one.fd) and self._take_out(one.fd)]
+
+    def _take_out(self, fd: int) -> Connection | None:
+        """Take a connection out of wherever it is; None where the minder was quicker."""
+        return self.parked.pop(fd, None) or self.take_waiting(fd) or self.lingering.pop(fd, None)
+
     def close_in_child(self) -> None:
         """Close the descriptors in a child that the application forked."""
         for place in (self.parked, self.waiting, self.lingering):
@@ -180,6 +207,10 @@ class ConnectionTable:
     def _bring_forward(self, deadline_ns: int) -> None:
         if not self.next_deadline_ns or deadline_ns < self.next_deadline_ns:
             self.next_deadline_ns = deadline_ns
+
+
+def _deadline_of(connection: Connection) -> int:
+    return connection.deadline_ns
 
 
 def _overdue(place: dict[int, Connection], now_ns: int) -> list[int]:

@@ -19,6 +19,7 @@ from pyfpm.runtime.intake import Intake
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.queue_limit import QueueLimit
 from pyfpm.runtime.recycling import Recycling
+from pyfpm.runtime.refusals import Refusals
 from pyfpm.runtime.shared import SharedMemory
 from pyfpm.runtime.time_limit import time_limit
 from pyfpm.runtime.wsgi import environ_template
@@ -63,7 +64,9 @@ def construct_engine(
         template=environ_template(),
     )
     table = ConnectionTable(epoll, slot, limits)
-    intake = Intake(epoll, document.listeners, channel, lambda line: orders.log("error", line))
+    intake = Intake(
+        epoll, document.listeners, channel, lambda line: orders.log("error", line), slot
+    )
     hand_off = HandOff(channel, table, slot, orders)
     departure = Departure(orders=orders, intake=intake, table=table, hand_off=hand_off)
     orders.access = _open_access_log(access_fd, document, orders)
@@ -74,6 +77,7 @@ def construct_engine(
         _make_pages(document, shared),
         queue_limit=_make_queue_limit(limits, orders),
         ran_out=lambda: departure.hurry(OUT_OF_MEMORY),
+        refusals=Refusals(slot.words, orders.tell),
         access=orders.access,
     )
     time_limit.attach(

@@ -32,6 +32,8 @@ cdef class Engine:
     cdef Connection _serving
     cdef bint _is_child
     cdef long long _connections
+    cdef long long _next_line_ns
+    cdef object _room
     cdef object _wake
     cdef object _minder
     cdef object _unstarted

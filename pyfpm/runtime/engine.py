@@ -23,6 +23,7 @@ from pyfpm.runtime.minder import Minder
 from pyfpm.runtime.orders import Orders
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.recycling import Recycling
+from pyfpm.runtime.room import Room
 from pyfpm.runtime.wake import Wake
 from pyfpm.scoreboard import SlotWriter, Stage
 from pyfpm.scoreboard.slot import Word
@@ -78,10 +79,11 @@ class Engine:
         self._serving: Connection | None = None
         self._is_child = False
         self._connections = 0  # that have come so far
+        self._next_line_ns = 0
+        self._room = Room(table, exchange.refusals)
         self._wake = Wake()
-        self._minder = self._unstarted = (
-            Minder(self, table.parked, hand_off) if use_minder else None
-        )
+        minder = Minder(self, table.parked, hand_off) if use_minder else None
+        self._minder = self._unstarted = minder
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -103,10 +105,9 @@ class Engine:
 
     def ask_to_drain(self, reason: str) -> None:
         """From a signal handler: drain when the running request is over."""
-        if self._is_child:
-            return
-        self._departure.ask(reason)
-        self._wake.ring()
+        if not self._is_child:
+            self._departure.ask(reason)
+            self._wake.ring()
 
     def _wait(self) -> list[tuple[int, int]]:
         self._exchange.account_cpu()
@@ -164,10 +165,7 @@ class Engine:
                 self._receive(connection)
 
     def _serve_ready(self, ready: list[int], later: int = 0) -> None:
-        """Serve parked connections that are readable; `later` more are to follow.
-
-        If one of them leaves the worker damaged, the others stay parked.
-        """
+        """Serve readable parked connections, before `later` others, until the worker is damaged."""
         departure = self._departure
         slot = self._slot
         left = len(ready) + later
@@ -208,10 +206,9 @@ class Engine:
         """Close what has outstayed its deadline."""
         late, idle = self._table.expired(_monotonic_ns())
         for connection in late:
-            self._orders.log("warning", "a request did not arrive in time: connection closed")
+            self._exchange.refusals.note_late(connection.fd)
             if connection.request_id:
-                refusal = BadRequest(408, "the request did not arrive in time")
-                self._exchange.refuse(connection, refusal)
+                self._exchange.refuse(connection, BadRequest(408, "did not arrive in time"))
         for connection in (*late, *idle):
             self._table.close(connection)
         self._table.closed_one = True
@@ -225,39 +222,43 @@ class Engine:
         except OSError as error:
             if not out_of_descriptors(error):
                 raise
-            self._pause_listening("no descriptors left")
+            if not self._room.make("no descriptors left"):
+                self._pause_listening("no descriptors left")
             return False
-        if fd is None:
-            return False
-        # A connection from another worker is a kept one, and the web server may leave it idle.
-        is_kept = source == self._intake.channel_source
-        self._admit(fd, ready, self._keepalive_ns if is_kept else self._header_ns)
-        return True
+        if fd is not None:
+            # A kept connection from another worker may be left idle by its web server.
+            is_kept = self._intake.took_kept
+            self._admit(fd, ready, self._keepalive_ns if is_kept else self._header_ns)
+        return fd is not None
 
     def _admit(self, fd: int, ready: list[int], patience_ns: int) -> None:
         connection = self._assembly.new_connection(fd)
         connection.deadline_ns = _monotonic_ns() + patience_ns
+        if self._intake.took_kept:
+            connection.served = 1  # elsewhere, and perhaps more
         self._connections += 1
         self._slot.put(_CONNECTIONS, self._connections)
         # Not registered yet: web servers connect and send in one go, and a connection that is
         # closed after its answer never needs to be.
         self._parked[fd] = connection
         ready.append(fd)
-        if len(self._table) >= self._limits.max_connections:
+        if len(self._table) >= self._limits.max_connections and not self._room.make():
             self._intake.disarm()
 
     def _pause_listening(self, reason: str) -> None:
-        """Left registered, the listener would wake this worker without end."""
-        self._orders.log("warning", f"{reason}: not accepting until a connection is closed")
+        """Left registered, the listener would wake this worker without end; one line a second."""
+        if (now_ns := _monotonic_ns()) >= self._next_line_ns:
+            self._next_line_ns = now_ns + NS
+            self._orders.log("warning", f"{reason}: not accepting until a connection is closed")
         self._intake.disarm()
-        # The application may hold the descriptors, and then no close of ours says when one is
-        # free: look again in a second.
-        self._table.next_deadline_ns = _monotonic_ns() + NS
+        # The application may hold the descriptors: look in a second, however much there is to do.
+        self._table.next_deadline_ns = now_ns + NS
 
     def _listen_again(self) -> None:
         self._table.closed_one = False
         may_listen = not (self._intake.armed or self._departure.begun)
-        if may_listen and len(self._table) < self._limits.max_connections:
+        most = self._limits.max_connections
+        if may_listen and (len(self._table) < most or self._room.make()):
             self._intake.arm()
 
     # -- receiving and serving --------------------------------------------------------------
@@ -282,11 +283,10 @@ class Engine:
                 self._keep(connection)
                 return
         except ProtocolError as error:
-            self._slot.words[Word.PROTOCOL_ERRORS] += 1
-            self._orders.log("warning", f"protocol error, connection closed: {error}")
+            self._exchange.refusals.note_broken(error, connection.fd)
             self._table.close(connection)
         except BadRequest as refusal:
-            self._orders.log("warning", f"request refused with {refusal.status}: {refusal}")
+            self._exchange.refusals.note_request(refusal, connection.fd)
             self._after(connection, self._exchange.refuse(connection, refusal))
         except PeerGoneError:
             self._table.close(connection)
@@ -331,7 +331,7 @@ class Engine:
             if self._unstarted is not None:
                 self._start_minder(self._unstarted)
         elif not self._table.hold(connection):
-            self._orders.log("warning", "request_buffer_total reached: a half-sent request dropped")
+            self._exchange.refusals.note_no_room(connection.fd)
             self._table.close(connection)
 
     def _start_minder(self, minder: Minder) -> None:
@@ -357,8 +357,6 @@ class Engine:
                 self._departure.obey(parked)
             case Poke():
                 self._intake.rearm()
-            case _:
-                pass
         return order is not None
 
     def _start_drain(self) -> None:

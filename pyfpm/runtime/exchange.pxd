@@ -9,6 +9,7 @@ cdef object _monotonic_ns, _BytesIO
 cdef class Exchange:
     cdef object _queue_limit
     cdef object _ran_out
+    cdef readonly object refusals
     cdef object _reserve
     cdef object _application
     cdef object _limits

@@ -17,6 +17,7 @@ from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.memory_reserve import MemoryReserve
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.queue_limit import QueueLimit
+from pyfpm.runtime.refusals import Refusals
 from pyfpm.runtime.response import Response
 from pyfpm.runtime.wsgi import run_application
 from pyfpm.scoreboard import SlotWriter
@@ -45,12 +46,15 @@ class Exchange:
         *,
         queue_limit: QueueLimit | None,
         ran_out: Callable[[], None],
+        refusals: Refusals,
         access: "AccessLog | None" = None,
     ) -> None:
         """`ran_out` is called when there was no memory for a request."""
         self._access = access
         self._queue_limit = queue_limit
         self._ran_out = ran_out
+        self.refusals = refusals
+        """Counts bad input and reports it."""
         self._reserve = MemoryReserve()
         self._application = application
         self._limits = limits
@@ -91,6 +95,7 @@ class Exchange:
             environ["wsgi.input"] = self._body_of(connection, environ, response)
             run_application(self._application, environ, response)
         except BadRequest as refusal:
+            self.refusals.note_request(refusal, connection.fd)
             with contextlib.suppress(PeerGoneError):
                 response.fail(refusal.status, str(refusal), refusal.headers)
         except PeerGoneError:
@@ -166,9 +171,11 @@ class Exchange:
     ) -> io.BufferedIOBase:
         declared = connection.declared
         if not connection.body_done:
-            stream = self._stream = BodyStream(connection, response, self._limits.body_timeout_s)
+            stream = self._stream = BodyStream(
+                connection, response, self._limits.body_timeout_s, self.refusals.note
+            )
             most = self._limits.max_body_bytes
-            raw = StreamedBody(connection.body, stream.receive, declared, most)
+            raw = StreamedBody(connection.body, stream.receive, declared, most, stream.refused)
             return io.BufferedReader(raw, 2 * READ_BYTES)
         if not connection.body:
             if declared:

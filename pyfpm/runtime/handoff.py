@@ -44,7 +44,7 @@ class HandOff:
         number that we may be using for something else.
         """
         self._table.unregister(connection)
-        if not self._channel.offer(connection.fd):
+        if not self._channel.offer(connection.fd, is_kept=connection.served > 0):
             self._table.park(connection)
             return False
         connection.close()

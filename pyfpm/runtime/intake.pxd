@@ -1,3 +1,5 @@
+cimport cython
+
 cdef object _set_blocking
 
 cdef class Intake:
@@ -7,8 +9,10 @@ cdef class Intake:
     cdef dict _listeners
     cdef bint _has_listeners
     cdef readonly bint armed
+    cdef readonly bint took_kept
     cdef readonly object channel_source
-    cdef Py_ssize_t _refused
+    cdef object _words
+    cdef Py_ssize_t _unsaid
     cdef object _next_complaint_s
 
     cpdef take_one(self, object source)
@@ -16,7 +20,7 @@ cdef class Intake:
 cdef class _Listener:
     cdef readonly object socket
     cdef object _accept
-    cdef bint _is_tcp
-    cdef tuple _allowed
+    cdef object _gate
 
+    @cython.locals(refused=Py_ssize_t)
     cpdef object accept(self, Intake intake)

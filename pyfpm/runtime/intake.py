@@ -5,8 +5,13 @@ worker does not use is lost, and polling again does not bring it back (DESIGN 3)
 takes one connection before it runs anything else, and a worker that stops listening takes all
 that wait, because one of them may be the one it was woken for.
 
-At EMFILE, or with `pm.max_connections` open, the worker stops listening until one is closed. Left
-registered, the listener would wake it without end while an idle worker slept.
+A client that the listener's gate refuses is closed at once. Crowds of them must not keep a worker
+from its orders and its other connections, so a wake-up ends after so many; the rest shows up at
+the next look, since the listener is level-triggered.
+
+At EMFILE, or with `pm.max_connections` open, the worker closes connections without a request (see
+room); where there are none, it stops listening until one is closed. Left registered, the listener
+would wake it without end while an idle worker slept.
 """
 
 import errno
@@ -15,11 +20,13 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from pyfpm.kernel.watch import arm_exclusive, disarm
 from pyfpm.messages import ListenerPlan
 from pyfpm.runtime.channel import Channel
+from pyfpm.runtime.gate import make_gate
+from pyfpm.scoreboard import SlotWriter
+from pyfpm.scoreboard.slot import Word
 
 # accept(2): errors of the connection that was about to be accepted, not of the listener.
 _NEXT_PLEASE = frozenset(
@@ -38,6 +45,10 @@ _NEXT_PLEASE = frozenset(
 )
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+# Crowds of clients that are refused must not keep a worker from its orders and its connections.
+# Who waits still shows up at the next look: the listener is level-triggered.
+_MOST_REFUSED_AT_ONCE = 256
+
 _set_blocking = os.set_blocking  # found once: see the engine
 
 
@@ -50,8 +61,9 @@ class Intake:
         plans: tuple[ListenerPlan, ...],
         channel: Channel,
         complain: Callable[[str], None],
+        slot: SlotWriter,
     ) -> None:
-        """`complain` takes a line for the log."""
+        """`complain` takes a line for the log; refused connections are counted in `slot`."""
         self._complain = complain
         self._epoll = epoll
         self._channel = channel
@@ -59,14 +71,19 @@ class Intake:
         self._has_listeners = True
         self.armed = False
         """Whether new connections wake this worker."""
+        self.took_kept = False
+        """Whether what was taken last is a kept connection, from another worker."""
         self.channel_source = channel.fileno()
         """The source whose connections come from other workers."""
-        self._refused = 0
+        self._words = slot.words
+        self._unsaid = 0
         self._next_complaint_s = 0.0
 
     @property
     def sources(self) -> frozenset[int]:
         """The descriptors whose readiness means a new connection."""
+        if self._channel.is_shut:
+            return frozenset(self._listeners)
         return frozenset({*self._listeners, self.channel_source})
 
     def arm(self) -> None:
@@ -94,10 +111,14 @@ class Intake:
         """
         if source == self.channel_source:
             taken = self._channel.take()
+            self.took_kept = self._channel.took_kept
             if self._channel.lost:
                 lost, self._channel.lost = self._channel.lost, 0
                 self._complain(f"{lost} connections were lost on their way: no descriptors left")
+            if self._channel.is_shut:  # it would be readable for ever
+                disarm(self._epoll, self.channel_source)
             return taken
+        self.took_kept = False
         return self._listeners[source].accept(self)
 
     def take_all(self) -> Iterator[int]:
@@ -120,19 +141,20 @@ class Intake:
 
         Their numbers stay taken, for the events of this turn may still name them.
         """
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        nothing = os.eventfd(0, os.EFD_CLOEXEC)  # a root folder may lack /dev/null
         for descriptor in self._listeners:
-            os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
         self._has_listeners = False
 
-    def note_refused(self, host: str) -> None:
-        """A client outside listen.allowed_clients was cut off; one line a second says so."""
-        self._refused += 1
+    def note_refused(self, reason: str) -> None:
+        """A client was cut off; it counts, and at most one line a second says so."""
+        self._words[Word.REFUSED] += 1
+        self._unsaid += 1
         if time.monotonic() >= self._next_complaint_s:
-            more = f" ({self._refused} since the last such line)" if self._refused > 1 else ""
-            self._complain(f"client {host} is not among listen.allowed_clients: refused{more}")
-            self._refused = 0
+            more = f" ({self._unsaid} since the last such line)" if self._unsaid > 1 else ""
+            self._complain(f"{reason}: refused{more}")
+            self._unsaid = 0
             self._next_complaint_s = time.monotonic() + 1
 
     def close(self) -> None:
@@ -147,8 +169,7 @@ class _Listener:
         self.socket = socket.socket(fileno=plan.descriptor)
         self.socket.setblocking(False)
         self._accept = self.socket._accept  # type: ignore[attr-defined]  # noqa: SLF001 - see accept
-        self._is_tcp = plan.is_tcp
-        self._allowed = tuple(ip_network(text) for text in plan.allowed)
+        self._gate = make_gate(plan)
 
     def accept(self, intake: Intake) -> int | None:
         """One connection as a raw descriptor.
@@ -156,7 +177,9 @@ class _Listener:
         `socket.accept` would build a socket object and ask the kernel for its family and type;
         `_accept` beneath it, which has been there since Python 3.0, gives the descriptor alone.
         """
-        while True:
+        gate = self._gate
+        refused = 0
+        while refused < _MOST_REFUSED_AT_ONCE:
             try:
                 fd, peer = self._accept()
             except BlockingIOError:
@@ -165,18 +188,14 @@ class _Listener:
                 if error.errno in _NEXT_PLEASE:
                     continue
                 raise
-            if self._is_tcp and self._allowed and not self._admits(peer[0]):
+            if gate is not None and (reason := gate(fd, peer)):
+                intake.note_refused(reason)  # who sees the close finds it counted
                 os.close(fd)
-                intake.note_refused(peer[0])
+                refused += 1
                 continue
             _set_blocking(fd, False)
             return int(fd)
-
-    def _admits(self, host: str) -> bool:
-        address = ip_address(host.partition("%")[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._allowed)
+        return None
 
 
 def out_of_descriptors(error: OSError) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyfpm.errors import ProtocolError
@@ -9,6 +10,7 @@ from pyfpm.kernel.descriptors import receive_with_descriptors
 from pyfpm.messages import (
     MAX_MESSAGE_BYTES,
     LogLine,
+    MemoryFile,
     Message,
     NewAccessLog,
     decode_message,
@@ -28,6 +30,8 @@ class Orders:
         self.unsaid = 0
         self.access: AccessLog | None = None
         """Gets the new file after a rotation."""
+        self.take_statm: Callable[[int], None] | None = None
+        """Gets the file that says how much memory the worker has, where it cannot open it."""
 
     def fileno(self) -> int:
         """Readable while an order waits."""
@@ -50,6 +54,8 @@ class Orders:
             order = None
         if isinstance(order, NewAccessLog) and self.access is not None:
             self._switch(self.access, descriptors)
+        elif isinstance(order, MemoryFile) and self.take_statm is not None and descriptors:
+            self.take_statm(descriptors[0])
         else:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -45,11 +45,20 @@ class Recycling:
         self._orders.tell(Due(reason))
 
     def _open_statm(self) -> None:
-        """Kept open: /proc/self means whoever opened it, and this is after the fork."""
+        """Kept open: /proc/self means whoever opened it, and this is after the fork.
+
+        In a sandbox it cannot be opened, and the master passes it (messages.MemoryFile).
+        """
         try:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            self._orders.take_statm = self._take_statm
         except OSError as error:
             self._orders.log("warning", f"pm.max_memory: /proc/self/statm: {error.strerror}")
+
+    def _take_statm(self, descriptor: int) -> None:
+        self._orders.take_statm = None
+        self._statm = descriptor
 
     def _resident_bytes(self) -> int:
         try:

@@ -6,6 +6,7 @@ master is trusted here; what the zygote says is not trusted there.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -57,6 +58,7 @@ _IGNORED = (
     ReservedSignal.REQUEST_TIMEOUT,
 )
 _PID = struct.Struct("=i")
+_MOST_PROCESSES = "see rlimit_nproc, and what bounds the tasks of the service"
 
 
 def main() -> NoReturn:
@@ -92,6 +94,8 @@ class Zygote:
         for descriptor in self._own:
             if descriptor > 2:
                 os.set_inheritable(descriptor, False)
+        with contextlib.suppress(OSError):  # in a sandbox: what keeps /proc/self reachable
+            os.set_inheritable(last, False)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text files here
 
@@ -118,7 +122,9 @@ class Zygote:
     def _serve(self, application: Application | None) -> int:
         while True:
             try:
-                data, descriptors, _ = receive_with_descriptors(self._control, MAX_MESSAGE_BYTES)
+                data, descriptors, _ = receive_with_descriptors(
+                    self._control, MAX_MESSAGE_BYTES, wait=True
+                )
             except ConnectionError:
                 return 0
             if not data:
@@ -142,7 +148,7 @@ class Zygote:
         try:
             middle = os.fork()
         except OSError as error:
-            self._tell(SpawnFailed(spawn.serial, f"fork: {error.strerror}"))
+            self._tell(SpawnFailed(spawn.serial, _fork_refused(error)))
             os.close(reader)
             os.close(writer)
             return
@@ -157,7 +163,8 @@ class Zygote:
         if len(answer) == _PID.size:
             self._tell(Spawned(spawn.serial, _PID.unpack(answer)[0]))
         else:
-            self._tell(SpawnFailed(spawn.serial, "fork failed in the middle process"))
+            text = f"the second fork failed: {_MOST_PROCESSES}"
+            self._tell(SpawnFailed(spawn.serial, text))
 
     def _be_middle(
         self,
@@ -195,3 +202,8 @@ class Zygote:
         # A master that hung up in between shows itself at the next receive.
         with contextlib.suppress(ConnectionError):
             self._control.send(encode_message(message))
+
+
+def _fork_refused(error: OSError) -> str:
+    hint = f": {_MOST_PROCESSES}" if error.errno == errno.EAGAIN else ""
+    return f"fork: {error.strerror}{hint}"

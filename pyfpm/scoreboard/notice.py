@@ -41,8 +41,12 @@ class NoticeCopy:
     boot_ns: int = 0
     ended_requests: int = 0
     ended_requests_5xx: int = 0
+    ended_refused: int = 0
     ended_handed_off: int = 0
     ended_protocol_errors: int = 0
+    ended_bad_requests: int = 0
+    ended_too_large: int = 0
+    ended_timeouts: int = 0
     recycles_max_requests: int = 0
     recycles_idle: int = 0
     recycles_max_lifetime: int = 0

@@ -55,6 +55,10 @@ class Word(IntEnum):
     BOOT_NS = 18
     EXTENDED_REQUEST_NS = 19
     EXTENDED_UNTIL_NS = 20
+    REFUSED = 21
+    BAD_REQUESTS = 22
+    TOO_LARGE = 23
+    TIMEOUTS = 24
 
 
 # The same as plain integers: an IntEnum member as an index costs a call on the hot path.
@@ -94,9 +98,13 @@ class SlotCopy:
     handed_off: int
     connections: int
     protocol_errors: int
+    bad_requests: int
+    too_large: int
+    timeouts: int
     boot_s: float
     extended_request_s: float
     extended_until_s: float
+    refused: int
     method: str
     uri: str
     script: str
@@ -129,9 +137,13 @@ def read_slot(slot: memoryview) -> SlotCopy:
         handed_off=words[Word.HANDED_OFF],
         connections=words[Word.CONNECTIONS],
         protocol_errors=words[Word.PROTOCOL_ERRORS],
+        bad_requests=words[Word.BAD_REQUESTS],
+        too_large=words[Word.TOO_LARGE],
+        timeouts=words[Word.TIMEOUTS],
         boot_s=words[Word.BOOT_NS] / _NS,
         extended_request_s=words[Word.EXTENDED_REQUEST_NS] / _NS,
         extended_until_s=words[Word.EXTENDED_UNTIL_NS] / _NS,
+        refused=words[Word.REFUSED],
         method=method,
         uri=uri,
         script=script,

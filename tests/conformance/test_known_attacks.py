@@ -1,4 +1,7 @@
-"""What went wrong in other FastCGI software, by its CVE where it has one."""
+"""What went wrong in other FastCGI software, by its CVE where it has one.
+
+Those that need a master and its workers are in tests/integration/test_known_attacks_on_processes.
+"""
 
 import struct
 import tracemalloc
@@ -21,6 +24,10 @@ from pyfpm.fastcgi import (
     encode_stdout,
 )
 from pyfpm.fastcgi.records import RecordReader
+from pyfpm.observe import render_json, render_text, summarise
+from pyfpm.observe.status import LARGEST_COUNT, LARGEST_PID
+from pyfpm.scoreboard import SLOT_BYTES, NoticeCopy, read_slot
+from pyfpm.scoreboard.slot import STAGE_AT, TEXT_ROOM
 
 GET = (b"REQUEST_METHOD", b"GET")
 
@@ -177,3 +184,28 @@ def test_memory_bomb_of_tiny_pairs_is_refused():
     stream = record(4, 1, b"\0\0" * 30_000) + record(4, 1, b"")
     with pytest.raises(ProtocolError, match="more than"):
         ServerConnection().receive(begin(1) + stream)
+
+
+@pytest.mark.parametrize("name", [b"HTTP_REDIRECT_STATUS", b"HTTP_HTTP_REDIRECT_STATUS"])
+def test_cve_2024_8927_header_of_a_client_is_no_word_of_the_web_server(name):
+    """PHP took a header named Redirect-Status for its web server's REDIRECT_STATUS."""
+    environ = EnvironBuilder().build([GET, (name, b"200"), (b"HTTP_REMOTE_USER", b"admin")])
+    assert environ[name.decode()] == "200"
+    assert not {"REDIRECT_STATUS", "REMOTE_USER"} & environ.keys()
+
+
+@pytest.mark.parametrize("byte", [0xFF, 0x7F, 0x80, 0x01])
+def test_cve_2021_21703_numbers_and_lengths_in_a_slot_are_not_believed(byte):
+    """PHP-FPM's master followed pointers in memory that workers write."""
+    slot = bytearray(bytes((byte,)) * SLOT_BYTES)
+    slot[STAGE_AT] = ord("W")
+    copy = read_slot(memoryview(slot))
+    texts = (copy.method, copy.uri, copy.script, copy.user)
+    assert sum(map(len, texts)) <= TEXT_ROOM
+    status = summarise(NoticeCopy(pool="shop"), [copy], now_s=100.0, now_epoch_s=2e9)
+    (process,) = status.processes
+    assert 0 <= process.pid <= LARGEST_PID
+    numbers = (process.requests, process.content_length, process.duration_us, status.accepted)
+    assert all(0 <= number <= LARGEST_COUNT for number in numbers)
+    assert render_json(status, full=True).isascii()
+    assert all(line.isprintable() for line in render_text(status, full=True).split("\n"))

@@ -28,6 +28,7 @@ from pyfpm.messages import (
     LogLine,
     Message,
     Ready,
+    Refused,
     RequestLimits,
     decode_message,
     encode_message,
@@ -277,7 +278,8 @@ class BareWorker:
 
     def complaints(self) -> list[str]:
         """Return the lines that it has for the master's log."""
-        return [line.message for line in self.said(LogLine)]
+        lines = [line.message for line in self.said(LogLine)]
+        return lines + [refused.text for refused in self.said(Refused)]
 
     def wait_for_end(self, timeout_s: float = 10) -> int:
         """Wait until it has left, and return its exit code."""

@@ -140,6 +140,8 @@ class Pyfpm:
         defaults = [f"directory = {app}"]
         if IS_ROOT:
             defaults.append(f"user = {POOL_USER}")
+        else:  # tests and benchmarks look into processes, which root may anyway
+            defaults.append("process.dumpable = yes")
         if python := find_pool_python():
             defaults.append(f"python = {python}")
         named = {line.partition("=")[0].strip() for line in self._defaults.splitlines()}

@@ -6,6 +6,9 @@ import select
 import time
 from collections.abc import Iterable, Iterator
 
+# linux/capability.h
+CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE = 19, 21, 23, 24
+
 
 @contextlib.contextmanager
 def watching(*pids: int) -> Iterator["Ends"]:
@@ -52,6 +55,11 @@ def process_fields(pid: int) -> dict[str, str]:
     """Return the fields of /proc/PID/status."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def has_capability(number: int) -> bool:
+    """Tell whether this process has a capability; root in a container lacks some."""
+    return bool(int(process_fields(os.getpid())["CapEff"], 16) >> number & 1)
 
 
 def children_of(pid: int) -> list[int]:

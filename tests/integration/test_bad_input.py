@@ -1,6 +1,8 @@
 """Bad input in bulk and in slow motion, and a second master; see test_bad_requests for the rest."""
 
 import contextlib
+import os
+import re
 import socket
 import time
 
@@ -22,6 +24,7 @@ pm.max_children = 1
 request_header_timeout = 500ms
 request_body_timeout = 500ms
 request_buffer_size = 10K
+request_max_body = 1M
 
 [pool:tcp]
 app = torture:app
@@ -51,18 +54,64 @@ def log_lines(fpm):
     return (fpm.folder / "error.log").read_text().splitlines()
 
 
+def refusals(fpm, pool="one"):
+    return fpm.pool_status(pool)["refusals"]
+
+
 def test_a_thousand_malformed_streams_close_as_many_connections(fpm, address):
-    """One line for each, all of the right pool, and the same worker afterwards."""
-    before = len(log_lines(fpm))
+    """All are counted; the log has the first with who sent them, then how many more there were."""
+    before, counted = len(log_lines(fpm)), refusals(fpm)["protocol_error"]
     for number in range(1000):
         with FcgiClient(address) as client:
             client.send(bytes([2 + number % 200]) + b"\x01\x00\x01\x00\x08\x00\x00" + bytes(8))
             assert client.is_closed_by_peer()
-    wait_until(lambda: len(log_lines(fpm)) >= before + 1000)
-    lines = log_lines(fpm)[before:]
-    assert len(lines) == 1000
+    assert refusals(fpm)["protocol_error"] == counted + 1000
+    more = re.compile(r"WARNING: \[pool one\] (\d+) more refused within 10 s: protocol error$")
+
+    def said() -> list[str] | None:
+        found = log_lines(fpm)[before:]
+        told = sum(int(match[1]) for line in found if (match := more.search(line)))
+        return found if told + sum("child" in line for line in found) == 1000 else None
+
+    lines = wait_until(said, timeout_s=30)
     pid = fetch(address, "/pid").body.decode().strip()
-    assert all(f"WARNING: [pool one] child {pid}: protocol error" in line for line in lines)
+    single = [line for line in lines if "child" in line]
+    assert len(lines) < 50
+    assert all(f"WARNING: [pool one] child {pid}: protocol error" in line for line in single)
+    sender = f"(from pid {os.getpid()} of uid {os.getuid()})"
+    assert all(line.endswith(sender) for line in single)
+
+
+def test_each_reason_has_its_counter_and_its_line(fpm, address):
+    """Malformed, meaningless, too large, too late: whoever sent it is named with the pool."""
+    before, mark = refusals(fpm), len(log_lines(fpm))
+
+    def send(length, body=b"", *, end=True):
+        params = make_params("/length", method="POST", params={"CONTENT_LENGTH": length})
+        with FcgiClient(address) as client:
+            client.send(encode_begin(1) + encode_params(1, params))
+            client.send(encode_stdin(1, body) if body else b"")
+            client.send(encode_stdin(1, b"") if end else b"")
+            return client.response().status
+
+    assert send("ten") == 400
+    assert send("10", b"x" * 5) == 400
+    assert send(str(10**9)) == 413
+    assert send("1000", b"x" * 500, end=False) == 408
+    with FcgiClient(address) as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert client.is_closed_by_peer()
+    wanted = {"bad_request": 2, "too_large": 1, "timeout": 1, "protocol_error": 1}
+    after = {reason: before[reason] + count for reason, count in wanted.items()}
+    wait_until(lambda: refusals(fpm) == after)
+    assert fpm.command("status", "one", "--format", "text").stdout.count("\nrefusals: ") == 1
+    link = socket.create_connection(("127.0.0.1", TCP_PORT), 5, source_address=("127.0.0.2", 0))
+    with link:
+        link.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert not link.recv(100)
+    peer = r"\(from 127\.0\.0\.2:\d+\)$"
+    pattern = re.compile(r"WARNING: \[pool tcp\] child \d+: protocol error, .*" + peer)
+    wait_until(lambda: any(map(pattern.search, log_lines(fpm)[mark:])))
 
 
 def test_malformed_stream_on_a_kept_connection_ends_that_one_alone(address):

@@ -12,7 +12,13 @@ import pytest
 from harness.fcgi_client import fetch
 from harness.machine import make_venv, temporary_folder
 from harness.master import Pyfpm
-from harness.processes import children_of, process_fields, title_of
+from harness.processes import (
+    CAP_SYS_PTRACE,
+    children_of,
+    has_capability,
+    process_fields,
+    title_of,
+)
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -182,6 +188,8 @@ def test_master_never_imports_the_application(fpm):
 
 def test_worker_has_no_descriptor_of_the_master_or_of_another_pool(fpm):
     """A worker holds its own listener, channel and control socket, and nothing else's."""
+    if not has_capability(CAP_SYS_PTRACE):
+        pytest.skip("root may not look into processes of others here (CAP_SYS_PTRACE)")
     with open("/proc/net/unix", encoding="utf-8") as table:
         rows = [line.split() for line in table]
     # Listening ones alone: a connection that is just being closed has its listener's path.
@@ -221,3 +229,6 @@ def test_root_pool_needs_allow_root():
         assert "user: is required, since the master is root" in fpm.log.text()
     with Pyfpm(pools, defaults="user =", arguments=["-R"]) as fpm:
         assert identity_of(fpm, "a")["uids"] == [0, 0, 0]
+    with Pyfpm(pools + "group = games\n", defaults="user =", arguments=["-R"]) as fpm:
+        identity = identity_of(fpm, "a")
+        assert (identity["uids"], identity["gids"]) == ([0] * 3, [grp.getgrnam("games").gr_gid] * 3)

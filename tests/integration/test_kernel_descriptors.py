@@ -1,6 +1,7 @@
 """Passing descriptors, and the hand-off channel that rests on it."""
 
 import array
+import errno
 import os
 import resource
 import socket
@@ -34,6 +35,45 @@ def pipes():
     for ends in made:
         for end in ends:
             os.close(end)
+
+
+def test_socket_that_somebody_made_blocking_is_not_waited_for(pair):
+    """O_NONBLOCK belongs to all who hold the open file; a hostile one takes it away."""
+    for end in pair:
+        end.setblocking(True)
+    with pytest.raises(BlockingIOError):
+        receive_with_descriptors(pair[1], 16, 1)
+
+    def fill():
+        for _ in range(100_000):
+            send_with_descriptors(pair[0], b"c", [])
+
+    with pytest.raises(BlockingIOError):
+        fill()
+
+
+@pytest.fixture
+def connection():
+    with socket.socketpair()[0] as one:
+        yield one
+
+
+@pytest.mark.parametrize(("end", "how"), [(0, socket.SHUT_WR), (1, socket.SHUT_RD), (0, 2), (1, 2)])
+def test_channel_that_was_shut_down_is_at_its_end_and_does_not_spin(pair, connection, end, how):
+    """For all who hold it, whichever end it was; an empty message is no end."""
+    pair[0].send(b"")
+    send_with_descriptors(pair[0], b"c", [connection.fileno()])
+    channel = Channel(os.dup(pair[0].fileno()), os.dup(pair[1].fileno()), lambda: 5)
+    os.close(channel.take())
+    assert channel.take() is None
+    assert not channel.is_shut
+    assert channel.offer(connection.fileno())
+    os.close(channel.take())
+    pair[end].shutdown(how)
+    assert channel.take() is None
+    assert channel.is_shut
+    assert not channel.offer(connection.fileno())
+    channel.close()
 
 
 def same_file(one, other):
@@ -261,3 +301,19 @@ def test_channel_that_is_empty_at_the_limit_keeps_its_reserve(pair, links):
         assert same_file(channel.take(), links[0])
 
     run_in_child(look_often)
+
+
+def test_root_folder_without_dev_null_takes_connections_all_the_same(pair, links, monkeypatch):
+    """A chroot may lack it: `check` has a notice, since applications tend to need it."""
+
+    def nothing_there(path, *rest, **more):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr("pyfpm.runtime.channel.os.open", nothing_there)
+    channel = Channel(os.dup(pair[0].fileno()), os.dup(pair[1].fileno()), lambda: 0)
+    assert channel.offer(links[0])
+    taken = channel.take()
+    assert same_file(taken, links[0])
+    for descriptor in (taken, channel._reserve):
+        os.close(descriptor)
+    channel.close()

@@ -5,10 +5,12 @@ import resource
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pyfpm.master.attributes import Attributes
 from pyfpm.master.identity import Identity
 from pyfpm.master.launch import EXIT_LAUNCH_FAILED, LaunchPlan, launch
 from pyfpm.messages import (
@@ -336,3 +338,19 @@ def test_zygote_of_a_dead_master_ends_without_a_word(system_python, tmp_path):
     (tmp_path / "shop.py").write_text("app = print\n")
     launched = boot(tmp_path, "shop", master_pid=1)
     assert (launched.message, launched.code, launched.output) == (None, 0, "")
+
+
+def test_master_with_many_descriptors_launches_a_pool_with_a_low_limit():
+    """What is done between the fork and the exec may need descriptors below the pool's limit."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (old[1], old[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        identity = replace(NOBODY, attributes=Attributes(oom_score_adj=min(own + 1, 1000)))
+        launched = run_python("print(open('/proc/self/oom_score_adj').read())", identity=identity)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    assert (launched.message, launched.output.strip()) == (None, str(min(own + 1, 1000)))

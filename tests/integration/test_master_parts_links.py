@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors
-from pyfpm.master.handles import ControlLink
+from pyfpm.master.link import ControlLink
 from pyfpm.messages import (
     MAX_MESSAGE_BYTES,
     Drain,

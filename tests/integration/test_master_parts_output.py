@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+from pyfpm.logs import Log
+from pyfpm.master.flow import Flow
 from pyfpm.master.output import OutputPipe
 
 LIMIT = 50
@@ -15,7 +17,9 @@ def collect(write, *, limit=LIMIT, drain=False):
     lines = []
 
     async def main():
-        pipe = OutputPipe("stderr", limit, lambda stream, line: lines.append(line), None)
+        pipe = OutputPipe(
+            "stderr", limit, lambda stream, line: lines.append(line), None, Flow(Log())
+        )
         loop = asyncio.get_running_loop()
 
         def print_all():
@@ -77,8 +81,8 @@ def test_long_lines_come_in_pieces_that_lose_nothing(length, end):
 
 
 def test_flood_is_taken_in_order_while_the_writer_waits():
-    """Ten megabytes through a pipe of 64 KiB: nothing is dropped and little is held."""
-    count = 200_000
+    """A megabyte through a pipe of 64 KiB, beyond the budget: nothing is dropped, all waits."""
+    count = 20_000
 
     def flood(descriptor):
         with os.fdopen(os.dup(descriptor), "w") as file:
@@ -95,7 +99,9 @@ def test_drain_does_not_wait_for_children_that_keep_the_pipe():
     lines = []
 
     async def main():
-        pipe = OutputPipe("stdout", LIMIT, lambda stream, line: lines.append((stream, line)), None)
+        pipe = OutputPipe(
+            "stdout", LIMIT, lambda stream, line: lines.append((stream, line)), None, Flow(Log())
+        )
         os.write(pipe.writer, b"last words\nand ha")
         pipe.drain()
         assert lines == [("stdout", "last words")]
@@ -116,7 +122,9 @@ def test_two_streams_are_kept_apart():
 
     async def main():
         pipes = [
-            OutputPipe(name, LIMIT, lambda stream, line: lines.append((stream, line)), None)
+            OutputPipe(
+                name, LIMIT, lambda stream, line: lines.append((stream, line)), None, Flow(Log())
+            )
             for name in ("stdout", "stderr")
         ]
         for piece in (b"a", b"b\n"):
@@ -135,7 +143,7 @@ def test_pipe_belongs_to_the_user_of_the_pool(as_root):
     """An application may open /dev/stdout by its path, which needs permission on the pipe."""
 
     async def main():
-        pipe = OutputPipe("stdout", LIMIT, print, (12345, 23456))
+        pipe = OutputPipe("stdout", LIMIT, print, (12345, 23456), Flow(Log()))
         found = os.fstat(pipe.writer)
         assert (found.st_uid, found.st_gid) == (12345, 23456)
         pipe.close_writer()

@@ -77,6 +77,46 @@ def test_death_before_its_report_is_kept_and_given_out_once():
     run_in_child(check)
 
 
+def test_one_turn_reaps_a_bounded_number():
+    """An application may leave dying processes behind as fast as they are reaped."""
+
+    def check():
+        reaper_module._REAPED_AT_ONCE = 3
+        reaper, deaths = Reaper(), []
+        for _ in range(5):
+            reaper.watch(fork_and_end(code=0), deaths.append)
+        assert reaper.reap()
+        assert len(deaths) == 3
+        assert not reaper.reap()
+        assert len(deaths) == 5
+
+    run_in_child(check)
+
+
+def test_kept_death_is_told_to_its_own_user_only():
+    """A zygote that guesses the pid must not take what another pool waits for."""
+
+    def check():
+        reaper = Reaper()
+        pid = fork_and_end(code=3)
+        reaper.reap()
+        assert reaper.early_death(pid, os.getuid() + 1) is None
+        assert reaper.early_death(pid, os.getuid()) == Death(3, None)
+
+    run_in_child(check)
+
+
+def test_strangers_of_one_user_do_not_push_out_those_of_another():
+    """However many a worker leaves behind: the other pool's worker that died early is known."""
+    reaper = Reaper()
+    reaper.resume({"1": (0, None, 1001)})
+    reaper.resume({str(pid): (0, None, 1002) for pid in range(2, 10_000)})
+    assert reaper.early_death(1, 1001) == Death(0, None)
+    assert len(reaper.save()) < 2000
+    reaper.resume({"7": (0, 9)})  # as an older master has written it
+    assert reaper.early_death(7, 1003) == Death(0, 9)
+
+
 def test_kept_deaths_are_bounded_and_the_oldest_go_first():
     """A worker that forks and forgets must not fill the master's memory."""
 

@@ -72,3 +72,12 @@ def test_every_file_in_the_map_of_the_code_exists():
     text = (REPOSITORY / "docs" / "explanation" / "design.md").read_text()
     for name in re.findall(r"`([a-z]+/[a-z_]+\.py)`", text):
         assert (REPOSITORY / "pyfpm" / name).exists() or (REPOSITORY / name).exists(), name
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_every_test_that_a_page_names_exists(page):
+    """A bound is said with the test that shows it, and the test is there."""
+    names = set(re.findall(r"`(test_[a-z_]+)`", page.read_text()))
+    if names:
+        sources = "\n".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
+        assert names <= set(re.findall(r"^def (test_\w+)", sources, re.MULTILINE))

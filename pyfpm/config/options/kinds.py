@@ -31,10 +31,13 @@ from pyfpm.config.values import (
     LogFormat,
     LogLevel,
     Preload,
+    Sandbox,
     format_percent,
+    format_processors,
     format_share,
     parse_app_path,
     parse_percent,
+    parse_processors,
     parse_share,
 )
 from pyfpm.observe import check_access_format
@@ -54,7 +57,10 @@ from pyfpm.units import (
 _STDERR_PATHS = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"}
 _STDOUT_PATHS = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 _LONGEST_S = 10 * 366 * 86_400  # in nanoseconds this still fits into 64 bits, summed up or not
+_UNLIMITED = "unlimited"
+_LARGEST_LIMIT = 2**63 - 1
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
+_LISTED_PATH = re.compile(r'[\s,]*(?:"([^"]+)"|([^\s,"]+))(?=[\s,]|$)')
 # The characters that PHP-FPM allows in status and ping paths; what they answer is matched exactly,
 # before any decoding.
 _URL_PATH = re.compile(r"/[A-Za-z0-9/\-_.~]+")
@@ -104,17 +110,22 @@ def choice(name: str, values: type[Enum], later: tuple[str, ...] = ()) -> Kind:
 
 
 def _whole(name: str, minimum: int, maximum: int | None = None) -> Kind:
-    limits = f"from {minimum}" + ("" if maximum is None else f" to {maximum}")
+    wants = f"number {_limits(minimum, maximum)}"
+    return Kind(name, wants, lambda text: _number(text, minimum, maximum))
 
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,15}", text):
-            raise ValueError(f"{text!r} is not a whole number; write one {limits}")
-        number = int(text)
-        if number < minimum or (maximum is not None and number > maximum):
-            raise ValueError(f"{number} is out of range; write a number {limits}")
-        return number
 
-    return Kind(name, f"number {limits}", parse)
+def _number(text: str, minimum: int, maximum: int | None = None) -> int:
+    limits = _limits(minimum, maximum)
+    if not re.fullmatch(r"-?[0-9]{1,15}", text):
+        raise ValueError(f"{text!r} is not a whole number; write one {limits}")
+    number = int(text)
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{number} is out of range; write a number {limits}")
+    return number
+
+
+def _limits(minimum: int, maximum: int | None) -> str:
+    return f"from {minimum}" + ("" if maximum is None else f" to {maximum}")
 
 
 def _time(text: str) -> float:
@@ -219,11 +230,53 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in _BETWEEN_WORDS.split(text) if word)
 
 
+def _paths(text: str) -> tuple[str, ...]:
+    """Separated by blanks, commas or lines; one that holds any of these stands in quotes."""
+    found: list[str] = []
+    rest = text.strip(" \t\n,")
+    while rest:
+        match = _LISTED_PATH.match(rest)
+        if match is None:
+            raise ValueError(
+                f"{rest!r} is no list of paths; separate them by blanks or commas, and put double"
+                " quotes around one that holds a blank or a comma"
+            )
+        found.append(match[1] or match[2])
+        rest = rest[match.end() :].lstrip(" \t\n,")
+    return tuple(dict.fromkeys(found))
+
+
+def _place_paths(paths: tuple[str, ...], entry: Entry) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_below(path, entry) for path in paths))
+
+
+def _format_paths(paths: tuple[str, ...]) -> str:
+    return " ".join(f'"{path}"' if _BETWEEN_WORDS.search(path) else path for path in paths)
+
+
 def _umask(text: str) -> int:
     mask = parse_mode(text)
     if mask > 0o777:
         raise ValueError(f"{text!r} is not a umask; write it in octal digits, such as 022")
     return mask
+
+
+def _nice(text: str) -> int:
+    # PHP-FPM's range ends at 20, which the kernel takes for 19.
+    return min(_number(text, -20, 20), 19)
+
+
+def _limit(text: str) -> int:
+    if text.lower() == _UNLIMITED:
+        return -1
+    size = parse_size(text)
+    if size > _LARGEST_LIMIT:
+        raise ValueError(f"{text!r} is more than the kernel can count; write {_UNLIMITED}")
+    return size
+
+
+def _format_limit(value: int) -> str:
+    return _UNLIMITED if value == -1 else format_size(value)
 
 
 def _url_path(text: str) -> str:
@@ -255,6 +308,9 @@ SOME_BYTES = Kind("some_bytes", "size above 0", _some_bytes, format_size)
 MODE = Kind("mode", "octal mode", parse_mode, format_mode)
 UMASK = Kind("umask", "octal mask", _umask, format_mode)
 PATH = Kind("path", "path", _not_empty, place=_below)
+PATHS = Kind(
+    "paths", "list of paths", _paths, _format_paths, place=_place_paths, several_lines=True
+)
 ERROR_LOG = Kind("error_log", "path, stderr or syslog", _error_log, place=_place_error_log)
 ACCESS_LOG = Kind("access_log", "path, stdout or stderr", _access_log, place=_place_access_log)
 ACCESS_FORMAT = Kind("access_format", "combined, json or a format", check_access_format)
@@ -282,6 +338,13 @@ NOT_NEGATIVE = _whole("not_negative", 0)
 POSITIVE = _whole("positive", 1)
 TRACE_DEPTH = _whole("trace_depth", 1, 100)  # more faulthandler does not show
 BACKLOG = _whole("backlog", -1, 2**31 - 1)
+NICE = Kind("nice", "number from -20 to 20", _nice)
+OOM_SCORE_ADJ = _whole("oom_score_adj", -1000, 1000)
+PROCESSORS = Kind("processors", "numbers and ranges", parse_processors, format_processors)
+# Fewer leave no room for what a worker has open before its first request.
+FILE_LIMIT = _whole("file_limit", 64, 2**31 - 1)
+MASTER_FILES = _whole("master_files", 64)  # what is too much it says itself, and goes on
+LIMIT = Kind("limit", "size or unlimited", _limit, _format_limit)
 LOG_LIMIT = _whole("log_limit", 512, 2**31 - 1)
 ONLY_ONE = Kind("only_one", "1", _only_one)
 LOG_LEVEL = choice("log_level", LogLevel)
@@ -289,5 +352,6 @@ LOG_FORMAT = choice("log_format", LogFormat)
 INTERFACE = choice("interface", Interface, later=("asgi",))
 ISOLATION = choice("isolation", Isolation, later=("fork",))
 PRELOAD = choice("preload", Preload)
+SANDBOX = choice("sandbox", Sandbox)
 PATH_INFO = choice("path_info", PathInfo)
 PROCESS_MANAGER = choice("process_manager", ProcessManager)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pyfpm.config.addresses import IpNetwork, ListenAddress
 from pyfpm.config.options import kinds
-from pyfpm.config.options.option import Reload, option, planned
+from pyfpm.config.options.option import Reload, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +34,39 @@ class ListeningOptions:
     listen_owner: str | None = option(
         "listen.owner",
         kinds.TEXT,
-        "User (name or id) that owns the Unix socket; the pool's user unless set.",
+        "User (name or id) that owns the Unix socket; the pool's user unless set. Only root can"
+        " give a socket to another user.",
         reload=Reload.LISTENER,
     )
     listen_group: str | None = option(
         "listen.group",
         kinds.TEXT,
         "Group (name or id) of the Unix socket; the pool's group unless set. The usual way to let"
-        " the web server in.",
+        " the web server in. A master that is not root can give it to its own groups only.",
         reload=Reload.LISTENER,
     )
     listen_mode: int = option(
         "listen.mode",
         kinds.MODE,
-        "Mode of the Unix socket.",
+        "Mode of the Unix socket: who may write it may connect.",
         default="0660",
         reload=Reload.LISTENER,
     )
     listen_allowed_clients: tuple[IpNetwork, ...] = option(
         "listen.allowed_clients",
         kinds.NETWORKS,
-        "Addresses and networks that may connect over TCP; everybody when empty, which is refused"
-        " for a listener that other machines can reach.",
+        "Addresses and networks that may connect over TCP, such as `10.0.0.0/8, fd00::/8`;"
+        " everybody when empty, which is refused for a listener that other machines can reach."
+        " IPv4 clients of an IPv6 socket count as IPv4.",
         default="",
         reload=Reload.LISTENER,
     )
-    listen_allowed_users: None = planned(
-        "listen.allowed_users", "Users that may connect to the Unix socket."
+    listen_allowed_users: tuple[str, ...] = option(
+        "listen.allowed_users",
+        kinds.WORDS,
+        "Users (names or ids) that may connect to the Unix sockets, besides what their mode says;"
+        " everybody when empty. The kernel says who connected: the effective user of that process"
+        " at that moment. root is let in only if it is named.",
+        default="",
+        reload=Reload.LISTENER,
     )

@@ -101,7 +101,13 @@ class MainOptions:
         default="0",
         reload=Reload.MASTER,
     )
-    process_priority: None = planned("process.priority", "Nice value of the master.")
+    process_priority: int | None = option(
+        "process.priority",
+        kinds.NICE,
+        "Nice value of the master, and of every pool that sets none of its own; as it was started"
+        " unless set. Below that it needs root.",
+        reload=Reload.RESTART,
+    )
     emergency_restart_threshold: int = option(
         "emergency_restart_threshold",
         kinds.NOT_NEGATIVE,
@@ -119,11 +125,17 @@ class MainOptions:
     )
     rlimit_files: int | None = option(
         "rlimit_files",
-        kinds.POSITIVE,
+        kinds.MASTER_FILES,
         "How many files the master may have open; the hard limit it was started with unless set.",
         reload=Reload.RESTART,
     )
-    rlimit_core: None = planned("rlimit_core", "The largest core file of the master.")
+    rlimit_core: int | None = option(
+        "rlimit_core",
+        kinds.LIMIT,
+        "The largest core file of the master, and of every pool that sets none of its own, or"
+        " `unlimited`; the limit that the master was started with unless set.",
+        reload=Reload.RESTART,
+    )
     statsd: None = planned("statsd", "A statsd server that gets the metrics, `udp://host:port`.")
     statsd_prefix: None = planned("statsd_prefix", "What the names of metrics begin with.")
     statsd_interval: None = planned("statsd_interval", "How often metrics are sent.")

@@ -116,7 +116,8 @@ class ManagerOptions:
     pm_max_connections: int = option(
         "pm.max_connections",
         kinds.POSITIVE,
-        "How many connections a worker holds open; beyond that it accepts no more.",
+        "How many connections a worker holds open. Beyond that it closes those that have sent no"
+        " whole request for longest; where there are none, it accepts no more.",
         default="1000",
     )
     pm_reload_surge: Share = option(

@@ -65,12 +65,17 @@ def option(
     required: bool = False,
     aliases: tuple[str, ...] = (),
     reload: Reload = Reload.GENERATION,
+    unset: object = dataclasses.MISSING,
 ) -> Any:
-    """A dataclass field that carries its Option."""
+    """A dataclass field that carries its Option.
+
+    `unset` is what a computed option is where nobody has computed it: among options that were
+    saved by a pyfpm that did not know it yet.
+    """
     described = Option(name, kind, help, default, computed, required, aliases, reload)
     metadata = {_METADATA_KEY: described}
     if required or computed:
-        return dataclasses.field(metadata=metadata)
+        return dataclasses.field(default=unset, metadata=metadata)
     return dataclasses.field(default=described.default_value, metadata=metadata)
 
 

@@ -381,3 +381,12 @@ def test_an_environ_is_the_requests_own():
         environ["HTTP_HOST"] = "changed"
         environ["new"] = True
     assert "new" not in builder.build_from(stream)
+
+
+@pytest.mark.parametrize("length", [127, 128, 200, 255, 256, 300, 4096])
+def test_long_names_that_are_dropped_and_vary_are_no_matter(length):
+    """Whatever a client of the socket makes up, twice, the worker lives."""
+    builder = EnvironBuilder()
+    for value in (b"1", b"2", b"3", b"4"):
+        pairs = [(b"x" * length, value), (b"REQUEST_METHOD", b"GET"), (b"SERVER_NAME", b"a")]
+        assert builder.build_from(encode_pairs(pairs)) == EnvironBuilder().build(pairs)

@@ -70,7 +70,6 @@ def test_command_not_built_yet_says_so_whatever_its_arguments(name, capsys):
     [
         (["run", "hello:app", "--reload"], "--reload"),
         (["run", "hello:app", "--interface", "asgi"], "--interface asgi"),
-        (["check", "--sandbox", "shop"], "--sandbox"),
         (["status", "--watch"], "--watch"),
         (["status", "--format", "openmetrics"], "--format openmetrics"),
     ],

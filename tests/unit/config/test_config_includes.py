@@ -1,5 +1,7 @@
 """[include]: which files are read, in which order, and what their paths mean."""
 
+import os
+
 import pytest
 
 from pyfpm.config import load_config
@@ -157,3 +159,27 @@ def test_problems_are_sorted_by_file_and_line(write):
     write("b.pool", pool("b", "y = 1", "listen = 0"))
     places = [problem.partition(": ")[0] for problem in problems_of(main)]
     assert places == ["f.conf:4", "a.pool:1", "a.pool:2", "b.pool:3", "b.pool:4"]
+
+
+def test_fifo_among_the_included_files_is_a_problem(write, tmp_path):
+    """Reading it would wait for somebody to write, and a master with it, for ever."""
+    main = write("f.conf", pool("a", "listen = /a") + "[include]\nfiles = pools.d/*\n")
+    write("pools.d/b.conf", pool("b", "listen = /b"))
+    os.mkfifo(tmp_path / "pools.d" / "c.conf")
+    assert problems_of(main) == ["pools.d/c.conf: cannot be read: it is no regular file"]
+
+
+def test_folder_among_the_included_files_is_a_problem(write, tmp_path):
+    """The reason is the kernel's own."""
+    main = write("f.conf", pool("a", "listen = /a") + "[include]\nfiles = pools.d/*\n")
+    (tmp_path / "pools.d" / "c.conf").mkdir(parents=True)
+    assert problems_of(main) == ["pools.d/c.conf: cannot be read: is a directory"]
+
+
+def test_file_without_end_is_a_problem(write, tmp_path):
+    """A device or a log that was taken for a configuration fills no memory."""
+    main = write("f.conf", pool("a", "listen = /a") + "[include]\nfiles = *.log\n")
+    with open(tmp_path / "access.log", "wb") as file:
+        file.truncate(1 << 40)
+    assert problems_of(main) == ["access.log: cannot be read: it is longer than 16 MiB"]
+    assert problems_of("/dev/zero") == ["zero: cannot be read: it is longer than 16 MiB"]

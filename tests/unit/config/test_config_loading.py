@@ -240,7 +240,7 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         ("pm.max_childs = 4", "pm.max_childs: unknown key, did you mean pm.max_children?"),
         ("xyzzy = 4", "xyzzy: unknown key; `pyfpm options` lists the keys that there are"),
         ("process.max = 4", "process.max: stands in the wrong section; it belongs in [pyfpm]"),
-        ("chroot = /x", "chroot: not supported yet; remove it"),
+        ("environment_file = /x", "environment_file: not supported yet; remove it"),
         (
             "access.suppress_path[] = health",
             (
@@ -433,9 +433,9 @@ def test_wrong_entry_is_named_with_what_would_be_right(line, problem):
             ],
         ),
         (
-            POOL + "[pyfpm]\nrlimit_core = 5\nlog_limit = 5\ncontrol = $pool\nlisten = 9\n",
+            POOL + "[pyfpm]\nstatsd = 5\nlog_limit = 5\ncontrol = $pool\nlisten = 9\n",
             [
-                "f.conf:5: [pyfpm] rlimit_core: not supported yet; remove it",
+                "f.conf:5: [pyfpm] statsd: not supported yet; remove it",
                 (
                     "f.conf:6: [pyfpm] log_limit: 5 is out of range;"
                     " write a number from 512 to 2147483647"
@@ -558,7 +558,7 @@ def test_settings_without_effect_are_noticed():
         "f.conf:7: [pool:shop] pm.process_idle_timeout: has no effect with pm = static",
         (
             "f.conf:8: [pool:shop] listen.allowed_clients: has no effect without a TCP address in"
-            " listen; for a Unix socket set listen.group and listen.mode"
+            " listen; for a Unix socket set listen.group and listen.mode, or listen.allowed_users"
         ),
     ]
 

@@ -33,11 +33,11 @@ MAIN_SUPPORTED = [
     "process.max",
     "emergency_restart_threshold",
     "emergency_restart_interval",
+    "process.priority",
     "rlimit_files",
+    "rlimit_core",
 ]
 MAIN_PLANNED = [
-    "process.priority",
-    "rlimit_core",
     "statsd",
     "statsd_prefix",
     "statsd_interval",
@@ -63,6 +63,15 @@ POOL_SUPPORTED = [
     "group",
     "extra_groups",
     "umask",
+    "chroot",
+    "process.priority",
+    "process.dumpable",
+    "process.oom_score_adj",
+    "process.cpu_affinity",
+    "rlimit_files",
+    "rlimit_core",
+    "rlimit_as",
+    "rlimit_nproc",
     "no_new_privs",
     "listen",
     "listen.backlog",
@@ -70,6 +79,7 @@ POOL_SUPPORTED = [
     "listen.group",
     "listen.mode",
     "listen.allowed_clients",
+    "listen.allowed_users",
     "pm",
     "pm.max_children",
     "pm.min_spare_servers",
@@ -107,6 +117,10 @@ POOL_SUPPORTED = [
     "response_write_timeout",
     "keepalive_timeout",
     "keepalive_max_requests",
+    "sandbox",
+    "sandbox.read",
+    "sandbox.write",
+    "sandbox.execute",
     "catch_workers_output",
     "decorate_workers_output",
     "access.log",
@@ -119,20 +133,6 @@ POOL_PLANNED = [
     "security.limit_extensions",
     "command",
     "environment_file",
-    "chroot",
-    "process.priority",
-    "process.dumpable",
-    "process.oom_score_adj",
-    "process.cpu_affinity",
-    "rlimit_files",
-    "rlimit_core",
-    "rlimit_as",
-    "rlimit_nproc",
-    "sandbox",
-    "sandbox.read",
-    "sandbox.write",
-    "sandbox.execute",
-    "listen.allowed_users",
     "pm.concurrency",
     "pm.status_listen",
     "stdout_logfile",
@@ -242,7 +242,7 @@ def test_option_in_words_says_value_and_default():
         "pm.max_spawn_rate   in [pool:NAME]\nvalue:   number from 1\ndefault: 32\n\n"
         "The most workers that the pool starts within one second.\n"
     )
-    ((scope, option),) = find_option("chroot")
+    ((scope, option),) = find_option("environment_file")
     assert render_option(scope, option).splitlines()[1] == "not supported yet"
 
 
@@ -262,7 +262,7 @@ def test_dump_shows_every_value_with_its_origin():
         "pm.max_children = 2 ; default",
         "user = ; default",
         "listen.mode = 0660 ; default",
-        "; chroot: not supported yet",
+        "; environment_file: not supported yet",
     } <= lines
     names = {line.lstrip("; ").partition(":")[0].partition(" =")[0] for line in lines}
     assert not {option.name for _, _, option in TABLE} - names - {"environment"}
@@ -280,7 +280,7 @@ def test_reference_page_has_every_option_and_alias():
     for _, _, option in TABLE:
         for name in (option.name, *option.aliases):
             assert f"`{name}`" in page
-    assert "| `chroot` | | | *Not supported yet.*" in page
+    assert "| `environment_file` | | | *Not supported yet.*" in page
 
 
 def test_sample_is_right_as_it_is_and_with_every_default_written_out():

@@ -80,8 +80,8 @@ def test_tcp_address_open_to_others_needs_allowed_clients():
     assert problems_of(*lines) == [
         (
             "f:3: [pool:a] listen: 0.0.0.0:9000 can be reached from other machines, and whoever can"
-            " connect runs requests with any parameters, past the web server; set"
-            " listen.allowed_clients, or listen on 127.0.0.1:9000"
+            " connect runs requests with any parameters, past the web server (FastCGI knows no"
+            " password); set listen.allowed_clients, or listen on 127.0.0.1:9000"
         )
     ]
     assert load_lines(*lines, "listen.allowed_clients = 10.0.0.0/8").pools

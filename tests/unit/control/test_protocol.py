@@ -60,6 +60,7 @@ def test_reply_encoded_and_decoded_is_the_same(reply):
         b'{"version":1,"command":7,"arguments":{}}\n',
         b'{"version":1,"command":"status","command":"stop","arguments":{}}\n',
         b'{"version":1,"command":"status","arguments":{"a":NaN}}\n',
+        b'{"version":1,"command":"status","arguments":{"a":1e999}}\n',
         b'{"version":true,"command":"status","arguments":{}}\n',
     ],
 )
@@ -88,6 +89,7 @@ def test_request_of_another_version_names_both_versions():
         b'{"ok":false,"error":"x","exit_code":0}\n',
         b'{"ok":false,"error":"x","exit_code":256}\n',
         b'{"ok":false,"error":"x","exit_code":true}\n',
+        b'{"ok":true,"result":{"a":-1e999}}\n',
         b'{"progress":3}\n',
         b'{"progress":"x","ok":true}\n',
     ],

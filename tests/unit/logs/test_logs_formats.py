@@ -55,6 +55,26 @@ def test_text_line_has_the_form_of_php_fpm(utc):
     )
 
 
+def test_message_of_line_breaks_is_thinned_out():
+    """64 KiB of them would be megabytes of prefixes; the beginning and the end remain."""
+    lines = text_of("first\n" + "\n" * 65_536 + "last", pool="shop").split("\n")
+    assert len(lines) == 201
+    assert lines[0].endswith("] NOTICE: [pool shop] first")
+    assert lines[100].endswith("[pool shop] … 65338 lines left out …")
+    assert lines[-1].endswith("[pool shop] last")
+    whole = text_of("\n".join(map(str, range(200)))).split("\n")
+    assert len(whole) == 200
+
+
+@pytest.mark.parametrize("code", [0x202E, 0x2066, 0x200F, 0x061C, 0xFEFF])
+def test_direction_of_writing_cannot_be_turned(code):
+    """A line that reads backwards looks like another one than it is."""
+    for form in (text_of, json_of):
+        line = form(f"a{chr(code)}b")
+        assert chr(code) not in line
+        assert f"a\\u{code:04x}b" in line
+
+
 def test_debug_lines_show_microseconds(utc):
     """As PHP-FPM does at log_level debug."""
     line = text_of("m", Level.DEBUG, created=NOV_21)

@@ -107,6 +107,14 @@ def test_master_that_is_not_root_changes_nobody(tmp_path):
     assert (identity.umask, identity.no_new_privs) == (0o027, True)
 
 
+def test_root_pool_without_a_user_takes_the_group_that_it_names(tmp_path):
+    """Nothing that is configured is ignored without a word."""
+    options = make_options(tmp_path, LISTEN, "group = 23456", "extra_groups = 34567")
+    identity = resolve_identity(options, is_root=True)
+    assert (identity.uid, identity.gid) == (os.geteuid(), 23456)
+    assert {23456, 34567} <= set(identity.groups)
+
+
 def test_root_pool_without_a_user_stays_root(tmp_path):
     """`-R` allows it."""
     identity = resolve_identity(make_options(tmp_path, LISTEN), is_root=True)

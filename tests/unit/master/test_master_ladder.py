@@ -483,6 +483,23 @@ def test_request_line_cannot_forge_a_line_of_the_log(scene, caplog):
     assert len(caplog.messages[0]) < 700
 
 
+def test_worker_that_makes_up_slow_requests_fills_no_log(scene, caplog):
+    """Each look finds another request that is slow already; those of the first have entries."""
+    workers = [scene.add(NO_HUNG, SLOW) for _ in range(4)]
+    scene.now_s += 100
+    for worker in workers:
+        scene.begin(worker, at_s=scene.now_s - 50)
+    scene.look()
+    scene.answer()
+    assert len(scene.entries) == 4
+    for number in range(3000):
+        scene.begin(workers[0], at_s=scene.now_s - 40 + number / 1000)
+        scene.look(0.2)
+        scene.answer("Thread 0x01 (most recent call first):\n" + "x\n" * 10_000)
+    assert 100 < len(scene.entries) < 4 + 200 + 600
+    assert 1 <= sum("without an entry" in text for text in caplog.messages) <= 61
+
+
 def test_workers_that_have_ended_are_forgotten(scene):
     """Stacks that come later are dropped, and nothing piles up."""
     worker = scene.add(HUNG, SLOW)

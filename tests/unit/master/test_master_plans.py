@@ -29,6 +29,7 @@ TCP = Listener(
 
 def make_document(options, listeners=(), **changes):
     values = {
+        "allowed_uids": (33, 1000),
         "generation": 3,
         "slots": 256,
         "preload": None,
@@ -88,8 +89,8 @@ def test_document_of_real_options_survives_the_journey(tmp_path):
     assert decode_boot_document(document.encode()) == document
 
 
-def test_listeners_are_numbered_in_order_and_only_tcp_has_allowed_clients(tmp_path):
-    """A Unix peer has no address that a network could hold."""
+def test_listeners_are_numbered_in_order_and_have_the_list_of_their_kind(tmp_path):
+    """A Unix peer has no address that a network could hold, and a TCP peer no user."""
     options = make_options(
         tmp_path,
         "listen = /tmp/shop.sock, 127.0.0.1:9000",
@@ -100,8 +101,8 @@ def test_listeners_are_numbered_in_order_and_only_tcp_has_allowed_clients(tmp_pa
         InheritedDescriptor.LISTENERS,
         InheritedDescriptor.LISTENERS + 1,
     )
-    assert (unix.is_tcp, unix.allowed) == (False, ())
-    assert (tcp.is_tcp, tcp.allowed) == (True, ("10.0.0.0/8", "::1/128"))
+    assert (unix.is_tcp, unix.allowed, unix.allowed_users) == (False, (), (33, 1000))
+    assert (tcp.is_tcp, tcp.allowed, tcp.allowed_users) == (True, ("10.0.0.0/8", "::1/128"), ())
 
 
 @pytest.mark.parametrize(("word", "preload"), [("auto", None), ("on", True), ("off", False)])

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from pyfpm.errors import PyfpmError
+from pyfpm.master.attributes import Attributes, Limit
 from pyfpm.master.identity import Identity
 from pyfpm.master.state import (
     STATE_VERSION,
@@ -23,6 +24,7 @@ from pyfpm.master.state import (
     decode_state,
     encode_state,
 )
+from pyfpm.messages import BOOT_VERSION
 
 PROCESS = SavedProcess(
     pid=70,
@@ -67,7 +69,16 @@ POOL = SavedPool(
         SavedGeneration(
             number=2,
             options={"pm": "static", "user": None},
-            identity=Identity(33, 33, (33, 4), "www-data", "/var/www", 0o22, True),
+            identity=Identity(
+                33,
+                33,
+                (33, 4),
+                "www-data",
+                "/var/www",
+                0o22,
+                True,
+                Attributes("/srv", -5, 100, (0, 3), (Limit("rlimit_core", -1),)),
+            ),
             listeners=(11,),
             channel=12,
             hands_over=True,
@@ -129,6 +140,12 @@ def test_state_of_another_version_is_refused(changes, message) -> None:
     """Both versions are named, and what to do."""
     with pytest.raises(PyfpmError, match=message + ".*stop the service"):
         decode_state(altered(**changes))
+
+
+def test_state_with_workers_of_the_version_before_is_read() -> None:
+    """Their slots have fewer words, and the deaths that are kept have no user."""
+    saved = decode_state(altered(boot_version=BOOT_VERSION - 1, deaths={"71": [0, None]}))
+    assert saved.deaths == {"71": (0, None)}
 
 
 def test_fields_of_other_versions_are_dropped_or_take_their_default() -> None:

@@ -15,6 +15,8 @@ from pyfpm.messages import (
     InheritedDescriptor,
     ListenerPlan,
     RequestLimits,
+    bootstrap,
+    rehearsal,
 )
 from pyfpm.messages.boot import BOOT_VERSION, decode_boot_document
 
@@ -96,7 +98,11 @@ def test_document_without_a_field_is_refused(name):
         decode_boot_document(json.dumps(values).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"null", b"[]", b"{}", b"\xff", b'{"version": 1}', b"1"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"null", b"[]", b"{}", b"\xff", b'{"version": 1}', b"1", b"[" * 100_000],
+    ids=lambda data: repr(data[:20]),
+)
 def test_garbage_is_refused(data):
     """A boot document that is none raises the error that the zygote reports."""
     with pytest.raises(ProtocolError):
@@ -137,3 +143,22 @@ def test_bootstrap_needs_only_what_every_interpreter_has_built_in_or_frozen():
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
     assert imported == {"gc", "sys", "importlib.util", "pyfpm.runtime.zygote"}  # gc is built in
+
+
+def test_bootstrap_is_undumpable_before_anything_is_imported_from_the_package():
+    """The sooner the shorter the time in which others of the same user may look in."""
+    text = bootstrap(stay_plain=False, dumpable=False)
+    assert compile(text, "<bootstrap>", "exec")
+    assert text.index("prctl(4, 0,") < text.index("pyfpm", text.index("gc.disable"))
+    assert "prctl" not in bootstrap(stay_plain=False, dumpable=True)
+    assert "stay_plain(" in bootstrap(stay_plain=True, dumpable=False)
+
+
+def test_rehearsal_of_the_bootstrap_ends_where_the_zygote_would_begin():
+    """Everything but the run, with exit codes of its own."""
+    text = rehearsal(too_old=48, complete=47)
+    assert compile(text, "<rehearsal>", "exec")
+    assert "from pyfpm.runtime.zygote import main" in text
+    assert "\nmain()" not in text
+    assert text.endswith("sys.exit(47)\n")
+    assert text.index("sys.exit(48)") < text.index("import gc")

@@ -41,8 +41,10 @@ reloads:              2
 requests 5xx:         5
 terminated requests:  6
 handed off connections: 38
+refused connections:  7
 boot duration:        0.214
 state:                running
+refusals:             4 protocol_error, 3 bad_request, 9 timeout
 recycles:             3 max_requests, 2 idle
 respawns:             1 crash
 """
@@ -195,8 +197,10 @@ def test_json_own_names_follow():
         "requests 5xx": 5,
         "terminated requests": 6,
         "handed off connections": 38,
+        "refused connections": 7,
         "boot duration": 0.214,
         "state": "running",
+        "refusals": {"protocol_error": 4, "bad_request": 3, "too_large": 0, "timeout": 9},
         "recycles": {
             "max_requests": 3,
             "max_lifetime": 0,

@@ -31,12 +31,21 @@ def test_each_stage_counts_as_the_contract_says():
 
 
 def test_counters_add_the_living_to_the_ended():
-    """Requests, errors, hand-offs and parked connections survive the worker that had them."""
+    """Requests, errors, hand-offs, refusals and parked connections survive their worker."""
     status = summary(RUNNING, PARKED, BOOTING)
     assert status.accepted == 1000 + 11 + 5
     assert status.requests_5xx == 4 + 1
     assert status.handed_off == 30 + 8
+    assert status.refused == 6 + 1
     assert status.parked == 2 + 6
+
+
+def test_refusals_add_the_living_to_the_ended_and_fit():
+    """By reason, whatever a worker wrote into its slot."""
+    slots = [replace(RUNNING, bad_requests=2, too_large=1), replace(PARKED, timeouts=2**64 - 1)]
+    refusals = summary(*slots).refusals
+    largest = 2**63 - 1
+    assert refusals == {"protocol_error": 4, "bad_request": 5, "too_large": 1, "timeout": largest}
 
 
 def test_more_active_than_the_master_saw_raises_the_maximum():

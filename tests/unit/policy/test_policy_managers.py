@@ -47,6 +47,24 @@ def running(pm=DYNAMIC, **changes):
     return replace(started, **changes)
 
 
+# all three
+
+
+@pytest.mark.parametrize("limits", [STATIC, DYNAMIC, ONDEMAND], ids=lambda x: x.pm.value)
+def test_workers_that_drain_for_ever_are_not_replaced_for_ever(limits):
+    """A worker that says it drains, and stays, leaves its place; there is an end to that."""
+    memory = Memory(target=limits.max_children)
+    draining = [Stage.DRAINING] * (limits.max_children + limits.reload_surge)
+    decision = decide(view(*draining, waiting=True), limits, memory, 100.0)
+    assert Spawn in map(type, decision.actions)
+    both = draining + [Stage.DRAINING] * limits.max_children
+    decision = decide(view(*both, waiting=True), limits, memory, 200.0)
+    assert Spawn not in map(type, decision.actions)
+    assert not decision.may_grow
+    decision = decide(view(*both[1:], waiting=True), limits, memory, 200.0)
+    assert Spawn(1) in decision.actions
+
+
 # static
 
 

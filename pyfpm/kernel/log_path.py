@@ -1,0 +1,85 @@
+"""May the master write a log under this name? The master may be root, and the folder a tenant's.
+
+Whoever can change a folder on the way decides which file is opened in the end: by a symbolic link,
+a hard link to somebody else's file, or another folder in the place of this one. So nobody but root
+and the master's own user may be able to, and then nothing can change between a look and the opening
+either. `pyfpm check` and the opening ask the same questions, here.
+"""
+
+import os
+import stat
+
+# As many symbolic links as the kernel follows before ELOOP (path_resolution(7)).
+_MOST_LINKS = 40
+
+STDERR_NAMES = ("stderr", "/dev/stderr", "/proc/self/fd/2")
+"""In containers people write the paths; opening those would follow a symbolic link."""
+
+
+def find_folder_fault(folder: str) -> str:
+    """Why no log may be written into `folder`; empty if one may.
+
+    Of the folders above it, those of another user and those that everybody can write are refused,
+    unless the master is an ordinary user, who has little to lose: `/var/log` belongs to a group on
+    some systems. OSError where the folder cannot be looked at.
+    """
+    place, names, links = "/", _names(folder), 0
+    while names:
+        if os.geteuid() == 0 and _is_open(os.stat(place), stat.S_IWOTH):
+            return _fault(place)
+        name = names.pop()
+        step = os.path.join(place, name)
+        found = os.lstat(step)
+        if name == "..":
+            place = os.path.dirname(place)
+        elif not stat.S_ISLNK(found.st_mode):
+            place = step
+        elif not _is_trusted(found) or links == _MOST_LINKS:
+            return f"{step} is a symbolic link of user {found.st_uid}: name the folder itself"
+        else:
+            links += 1
+            target = os.readlink(step)
+            place = "/" if target.startswith("/") else place
+            names += _names(target)
+    return _fault(place) if _is_open(os.stat(place), stat.S_IWGRP | stat.S_IWOTH) else ""
+
+
+def find_file_fault(path: str, found: os.stat_result, *, by_workers: bool) -> str:
+    """Why the file that was found in the log's place must not be written; empty if it may be.
+
+    What the master writes itself is no FIFO: whoever reads that could have it wait. In a folder
+    like /tmp others may have made a hard link to a file that they cannot write; elsewhere a second
+    name is one that somebody gave to the log, and no reason to lose it.
+    """
+    if stat.S_ISFIFO(found.st_mode) and not by_workers:
+        return "it is a FIFO, and whoever reads it could stop the master: name a file"
+    if stat.S_ISLNK(found.st_mode):
+        return "it is a symbolic link"
+    if not _is_trusted(found):
+        return f"it belongs to user {found.st_uid}: remove it or log elsewhere"
+    is_shared = os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    if is_shared and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        return "the file has another name as well (a hard link): remove it or log elsewhere"
+    return ""
+
+
+def _names(path: str) -> list[str]:
+    """The names of a path, last one first."""
+    return [name for name in reversed(path.split("/")) if name not in {"", "."}]
+
+
+def _is_trusted(found: os.stat_result) -> bool:
+    return found.st_uid in (0, os.geteuid())
+
+
+def _is_open(folder: os.stat_result, bits: int) -> bool:
+    """Whether others can put something else in the place of what is in there."""
+    writable = folder.st_mode & bits and not folder.st_mode & stat.S_ISVTX
+    return not _is_trusted(folder) or bool(writable)
+
+
+def _fault(folder: str) -> str:
+    return (
+        f"others can write there: use a folder that only root or the master's user can write"
+        f" (chmod go-w {folder})"
+    )

@@ -1,0 +1,136 @@
+"""The master's end of a control socket, whose other end a zygote or worker holds.
+
+Three rules keep what comes in from doing harm. `recv` has no ancillary buffer, so descriptors that
+a process attaches are dropped by the kernel. A message that does not decode ends the conversation:
+its sender is broken or hostile. And each sender has a budget of messages: who has used it up is not
+read for a while, so that a flood waits in the socket and costs nothing; who does so again and again
+has broken the rules as well.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from pyfpm.config import PoolOptions
+from pyfpm.errors import ProtocolError
+from pyfpm.master.budget import Budget
+from pyfpm.messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
+
+WORKER_MESSAGES_PER_S = 200.0
+"""A worker says at most some 50 in a second: that it is saturated, each 20 ms."""
+ZYGOTE_MESSAGES_PER_S = 1000.0
+REST_S = 1.0
+RESTS_MOST = 10
+_FORGIVEN_AFTER_S = 3 * REST_S
+_DRAIN_MOST = 256
+_LONGEST_FAULT = 200
+
+OnMessage = Callable[[Message | None], None]
+"""Called with each message, and with None when the process closed its end or broke the rules."""
+
+
+def zygote_messages_per_s(options: PoolOptions) -> float:
+    """A zygote answers every order, and pm.max_spawn_rate may be large."""
+    return max(ZYGOTE_MESSAGES_PER_S, 4.0 * options.pm_max_spawn_rate)
+
+
+class ControlLink:
+    """Sends and receives; `fault` says which rule was broken, empty for a process that hung up."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_message: OnMessage,
+        messages_per_s: float = WORKER_MESSAGES_PER_S,
+    ) -> None:
+        self.fault = ""
+        self._sock = sock
+        self._on_message = on_message
+        self._open = True
+        self._per_s = messages_per_s
+        self._budget = Budget(messages_per_s, messages_per_s)
+        self._rests = 0
+        self._rested_s = 0.0
+        self._rest: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+        self._listen()
+
+    @property
+    def descriptor(self) -> int | None:
+        """The socket, for the next master; None where it has been hung up."""
+        return self._sock.fileno() if self._open else None
+
+    def send(self, message: Message, descriptors: list[int] | None = None) -> bool:
+        """Whether the message left; a full socket or a dead process is False."""
+        if not self._open:
+            return False
+        try:
+            if descriptors:
+                socket.send_fds(self._sock, [encode_message(message)], descriptors)
+            else:
+                self._sock.send(encode_message(message))
+        except OSError:
+            return False
+        return True
+
+    def refuse(self, fault: str) -> None:
+        """The process has broken a rule: hang up, and tell whoever listens."""
+        if self._open:
+            self.fault = fault[:_LONGEST_FAULT]
+            self.close()
+            self._on_message(None)
+
+    def close(self) -> None:
+        """Hang up: the process on the other side sees the end of its master."""
+        if self._open:
+            self._open = False
+            if self._rest is not None:
+                self._rest.cancel()
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def drain(self) -> None:
+        """Read what is left of a process that has ended.
+
+        Bounded: a child of it may hold the other end, and send without end.
+        """
+        for _ in range(_DRAIN_MOST):
+            if not self._open or not self._read():
+                return
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._rest = None
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        if self._budget.take():
+            self._read()
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._rested_s > _FORGIVEN_AFTER_S:
+            self._rests = 0
+        if self._rests == RESTS_MOST:
+            self.refuse(f"it goes on sending more than {self._per_s:g} messages a second")
+            return
+        self._rests += 1
+        self._rested_s = loop.time()
+        loop.remove_reader(self._sock.fileno())
+        self._rest = loop.call_later(REST_S, self._listen)
+
+    def _read(self) -> bool:
+        try:
+            data = self._sock.recv(MAX_MESSAGE_BYTES)
+            message = decode_message(data) if data else None
+        except BlockingIOError:
+            return False
+        except OSError:
+            message = None
+        except ProtocolError as error:
+            self.refuse(str(error))
+            return False
+        if message is None:
+            self.close()
+        self._on_message(message)
+        return message is not None

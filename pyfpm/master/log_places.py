@@ -1,0 +1,51 @@
+"""Whether the logs of a configuration can be opened where they are to be; nothing is made.
+
+The same questions are asked when a log is opened, in a reload for example, where one pool's log is
+that pool's affair. `check` and `start` ask all of them at once, and name the lines.
+"""
+
+import os
+from collections.abc import Iterator
+
+from pyfpm.config import Config
+from pyfpm.errors import Problem
+from pyfpm.kernel.log_path import STDERR_NAMES, find_file_fault, find_folder_fault
+
+_NO_FILES = (*STDERR_NAMES, "stdout", "syslog")
+
+
+def find_log_problems(config: Config) -> list[Problem]:
+    """A problem for every log that would not be opened."""
+    return [
+        _problem(config, section, key, fault)
+        for section, key, path in _logs(config)
+        if path not in _NO_FILES and (fault := _fault(path, by_workers=key == "access.log"))
+    ]
+
+
+def _logs(config: Config) -> Iterator[tuple[str, str, str]]:
+    yield "pyfpm", "error_log", config.main.error_log
+    for name, pool in config.pools.items():
+        for key, path in (("slowlog", pool.slowlog), ("access.log", pool.access_log)):
+            if path is not None:
+                yield f"pool:{name}", key, path
+
+
+def _fault(path: str, *, by_workers: bool) -> str:
+    folder = os.path.dirname(path)
+    try:
+        if fault := find_folder_fault(folder):
+            return f"open log in {folder}: {fault}"
+        if fault := find_file_fault(path, os.lstat(path), by_workers=by_workers):
+            return f"open log {path}: {fault}"
+    except OSError:  # not there yet, or not for these eyes
+        pass
+    return ""
+
+
+def _problem(config: Config, section: str, key: str, message: str) -> Problem:
+    file, _, line = config.origin(section, key).rpartition(":")
+    known = file and line.isdecimal()
+    return Problem(
+        file if known else config.path, int(line) if known else None, section, key, message
+    )

@@ -1,0 +1,26 @@
+"""Why requests are refused before any application sees them: the closed set that status shows."""
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """PROTOCOL_ERROR breaks FastCGI, so the connection is closed.
+
+    BAD_REQUEST is well framed and means nothing (400), TOO_LARGE exceeds a limit of the pool (413,
+    or closed where no answer is possible), TIMEOUT did not arrive in time (408, or closed).
+    """
+
+    PROTOCOL_ERROR = "protocol_error"
+    BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
+    TIMEOUT = "timeout"
+
+
+_BY_STATUS = {408: Refusal.TIMEOUT, 413: Refusal.TOO_LARGE, 431: Refusal.TOO_LARGE}
+
+
+def refusal_of(status: int) -> Refusal | None:
+    """The reason behind an HTTP status; None where it blames the server."""
+    if 400 <= status < 500:
+        return _BY_STATUS.get(status, Refusal.BAD_REQUEST)
+    return None
