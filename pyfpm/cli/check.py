@@ -20,10 +20,11 @@ _WORDS = {"r": "read", "w": "write", "x": "execute"}
     short_help="Validate the configuration.",
     epilog=example("pyfpm check", "pyfpm check --dump", "pyfpm check --sandbox shop"),
 )
+@click.option("-R", "--allow-root", is_flag=True, help="As for a service started with -R.")
 @click.option("--dump", is_flag=True, help="Print every effective value and where it comes from.")
 @click.option("--sandbox", metavar="POOL", help="Try what a pool could open inside its sandbox.")
 @click.pass_obj
-def command(invocation: Invocation, *, dump: bool, sandbox: str | None) -> None:
+def command(invocation: Invocation, *, allow_root: bool, dump: bool, sandbox: str | None) -> None:
     """Validate the configuration, without creating or starting anything.
 
     As root, also try each pool's interpreter and folder with the pool's identity. Problems go to
@@ -32,7 +33,7 @@ def command(invocation: Invocation, *, dump: bool, sandbox: str | None) -> None:
     With --sandbox a process with the identity and the sandbox of POOL opens what its configuration,
     environment, links and .pth files name, and says what was refused.
     """
-    config = invocation.load_config()
+    config = invocation.load_config(allow_root=allow_root)
     problems = find_log_problems(config)
     if os.geteuid() == 0:
         problems += probe_identities(config)
@@ -81,8 +82,13 @@ def render_trial(options: PoolOptions, trial: Trial) -> Iterator[str]:
         "refused by owners and modes, with and without a sandbox:",
         [(one, one.refused_by_modes) for one in trial.findings],
     )
+    yield from _list(
+        "can be read and not written; list the folder in sandbox.write if it is to be written:",
+        [(one, {"w"} if one.loses_writing else set()) for one in trial.findings],
+    )
     yield from _list("works:", [(one, set(one.inside)) for one in trial.findings])
-    yield "  read, write   $TMPDIR  (a private folder that is made when the pool starts)"
+    if "TMPDIR" not in dict(options.environment):
+        yield "  read, write   $TMPDIR  (a private folder that is made when the pool starts)"
 
 
 def _list(title: str, findings: list[tuple[Finding, set[str]]]) -> Iterator[str]:

@@ -184,7 +184,7 @@ def _check_not_root(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
 
 def _check_directory(draft: Draft, path: str, person: Person | None) -> Iterator[Problem]:
     if not os.path.isdir(path):
-        wrong = "is not a folder" if os.path.exists(path) else "does not exist"
+        wrong = "is not a folder" if os.path.exists(path) else _absence(path)
         yield draft.problem("directory", f"{path} {wrong}; create it or name another")
         return
     refusal = None if person is None else find_refusal(path, person, "rx")
@@ -224,7 +224,7 @@ def _check_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     for option, paths in lists.items():
         for path in paths:
             if not os.path.exists(path):
-                yield draft.problem(option, f"{path} does not exist; create it or leave it out")
+                yield draft.problem(option, f"{path} {_absence(path)}; create it or leave it out")
 
 
 def _no_python(path: str) -> str:
@@ -234,11 +234,22 @@ def _no_python(path: str) -> str:
         return "" if executable else f"{path} is not executable; name an interpreter"
     folder = os.path.dirname(os.path.dirname(path))
     if path != os.path.join(folder, "bin", "python") or not os.path.isdir(folder):
-        return f"{path} does not exist; name an interpreter or the folder of a venv"
+        return f"{path} {_absence(path)}; name an interpreter or the folder of a venv"
     # `python3 -m venv` in some other folder, such as /usr, would leave a mess.
     if set(os.listdir(folder)) <= _IN_A_VENV:
         return f"{folder} is a venv without Python; make it with `python3 -m venv {folder}`"
     return f"{folder} is not a venv, it has no bin/python; name an interpreter or a venv"
+
+
+def _absence(path: str) -> str:
+    """Why there is nothing at a path, for this process."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return "cannot be seen by the user who checks (a folder above refuses)"
+    except OSError:
+        pass
+    return "does not exist"
 
 
 def _refused(refusal: Refusal, person: Person, path: str) -> str:

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 
+from pyfpm.config.accounts import person_of
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.errors import Problem
@@ -25,6 +26,9 @@ def notice_main(draft: Draft, main: MainOptions, *, is_root: bool) -> Iterator[P
 def notice_pool(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
     """What of a pool's identity cannot be had."""
     if is_root:
+        person = person_of(pool, is_root=True)
+        if pool.rlimit_nproc is not None and person is not None and person.uid == 0:
+            yield draft.problem("rlimit_nproc", "has no effect, since it does not bind root")
         return
     for option in _IDENTITY:
         if option in draft.entries and draft.entries[option].text:

@@ -22,6 +22,7 @@ from pyfpm.policy import ProcessManager
 
 # sun_path holds 108 bytes, the NUL at its end included (unix(7)).
 _LONGEST_SOCKET_PATH = 107
+_LONGEST_TEMPORARY = len(".ctl-4194304")  # with the largest pid there may be
 _SPARE = ("pm.min_spare_servers", "pm.max_spare_servers", "pm.start_servers")
 _SANDBOX_LISTS = ("sandbox.read", "sandbox.write", "sandbox.execute")
 _SET_BY_SYSTEMD = {
@@ -56,6 +57,7 @@ def check_main(draft: Draft, main: MainOptions, *, daemonize: bool) -> Iterator[
     """Every rule within `[pyfpm]`; `daemonize` is the command line's word."""
     if "control" not in draft.failed:
         yield from _check_length(draft, "control", main.control)
+        yield from _check_room_beside(draft, main.control)
     if not (daemonize or main.daemonize) or draft.failed & {"daemonize", "error_log"}:
         return
     if main.error_log == "stderr":
@@ -165,6 +167,12 @@ def _notice_limits(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
 
 
 def _notice_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    for path in pool.sandbox_read if pool.sandbox is not Sandbox.OFF else ():
+        if path == "/proc/self" or path.startswith("/proc/self/"):
+            text = (
+                f"{path} is opened to the zygote alone and to no worker; list /proc, or do without"
+            )
+            yield draft.problem("sandbox.read", text)
     for option in _SANDBOX_LISTS:
         if pool.sandbox is Sandbox.OFF and _is_own(draft, option):
             yield draft.problem(option, "has no effect with sandbox = off")
@@ -239,6 +247,19 @@ def _check_length(draft: Draft, option: str, path: str) -> Iterator[Problem]:
             option,
             f"{path} has {size} bytes, and a socket's path at most {_LONGEST_SOCKET_PATH};"
             " choose a shorter one",
+        )
+
+
+def _check_room_beside(draft: Draft, control: str) -> Iterator[Problem]:
+    """The control socket is made under another name in the same folder: `.ctl-` and a pid."""
+    folder, _, name = control.rpartition("/")
+    longer = _LONGEST_TEMPORARY - len(name.encode(errors="surrogateescape"))
+    size = len(control.encode(errors="surrogateescape"))
+    if longer > 0 and size <= _LONGEST_SOCKET_PATH < size + longer:
+        yield draft.problem(
+            "control",
+            f"{folder} is {size + longer - _LONGEST_SOCKET_PATH} bytes too long for the"
+            " name under which the socket is made there; choose a shorter folder",
         )
 
 

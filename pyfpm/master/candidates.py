@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 from pyfpm.config import Config, PoolOptions
 
+OF_ENVIRONMENT = "environment: "
+"""What `why` begins with for a path that a variable names."""
 _MOST_ENTRIES = 20_000
+_LONGEST_FIRST_LINE = 256
 _BETWEEN = re.compile(r"[\s,;='\"]+")
 
 
@@ -45,12 +48,14 @@ def find_candidates(
     yield Candidate(options.directory, "directory", "r")
     yield Candidate(options.python, "python", "x")
     for name, value in environment.items():
-        if name in {"PATH", "TMPDIR"}:
+        if name == "PATH":
             continue
         origin = config.origin(f"pool:{options.name}", f"env[{name}]")
         why = name if origin == "default" else f"{name} ({origin})"
         for path in paths_in(value):
-            yield Candidate(path, f"environment: {why}", "r")
+            yield Candidate(path, f"{OF_ENVIRONMENT}{why}", "rw" if name == "TMPDIR" else "r")
+    for path in options.sandbox_execute:
+        yield from _of_script(path)
     venv = os.path.dirname(os.path.dirname(options.python))
     for site in sorted(glob.glob(os.path.join(glob.escape(venv), "lib/python3*/site-packages"))):
         yield from _of_site_packages(site)
@@ -68,6 +73,17 @@ def paths_in(value: str) -> list[str]:
         elif rest.startswith("//") or (scheme == "file" and rest.startswith("/")):
             found.append(rest)  # sqlite:////srv/db: what comes after three slashes is a path
     return [os.path.normpath(f"/{path.lstrip('/')}") for path in found if path.strip("/")]
+
+
+def _of_script(path: str) -> Iterator[Candidate]:
+    """The program that a script names in its first line has to be executed, too."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(_LONGEST_FIRST_LINE)
+    except OSError:
+        return
+    if first.startswith(b"#!") and (words := first[2:].split()):
+        yield Candidate(os.fsdecode(words[0]), f"first line of {path}", "x")
 
 
 def _of_site_packages(site: str) -> Iterator[Candidate]:

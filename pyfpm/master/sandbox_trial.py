@@ -17,7 +17,7 @@ from pyfpm.config import Config, PoolOptions, Sandbox
 from pyfpm.errors import PyfpmError, SpawnError
 from pyfpm.kernel.landlock import Access, read_support
 from pyfpm.kernel.prctl import set_no_new_privs
-from pyfpm.master.candidates import Candidate, find_candidates
+from pyfpm.master.candidates import OF_ENVIRONMENT, Candidate, find_candidates
 from pyfpm.master.identity import Identity, apply_identity, environment_of, resolve_identity
 from pyfpm.master.package import open_package
 from pyfpm.master.places import Place
@@ -53,6 +53,15 @@ class Finding:
     def refused_by_sandbox(self) -> set[str]:
         """What the user could have."""
         return set(self.wants) & (set(self.outside) - set(self.inside))
+
+    @property
+    def loses_writing(self) -> bool:
+        """Whether the sandbox takes away that the user may write what the environment names.
+
+        A database, for example; what the application does with it, its environment does not say.
+        """
+        loses = {"w"} & (set(self.outside) - set(self.inside) - set(self.wants))
+        return bool(loses) and self.why.startswith(OF_ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,12 @@ def has_compiled_form() -> bool:
 
 def replay(file: Path) -> int:
     """Run one input of the corpus: its folder names the target."""
-    TARGETS[file.resolve().parent.name].fuzz(file.read_bytes())
+    target = TARGETS.get(file.resolve().parent.name)
+    if target is None or not file.is_file():
+        known = ", ".join(TARGETS)
+        print(f"{file}: no input; name a file in a folder called as its target: {known}")
+        return 2
+    target.fuzz(file.read_bytes())
     print(f"{file}: nothing is wrong with it")
     return 0
 

@@ -75,7 +75,7 @@ def run_job(job: Job) -> Outcome:
         (folder / "note").write_bytes(bytes(_NOTE_BYTES))
         process = subprocess.Popen(
             [sys.executable, "-m", "fuzz.child", json.dumps(told)],
-            env=environment_of(job.form),
+            env=environment_of(job.form) | {"TMPDIR": name},
             cwd=name,
             stdout=(folder / "out").open("wb"),
             stderr=subprocess.STDOUT,

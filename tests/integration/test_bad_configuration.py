@@ -5,6 +5,7 @@ import re
 import socket
 
 import pytest
+from forked import run_in_child
 from harness.fcgi_client import fetch
 from harness.machine import (
     EXAMPLES,
@@ -16,6 +17,9 @@ from harness.machine import (
     temporary_folder,
 )
 from harness.master import Pyfpm, run_pyfpm
+
+from pyfpm.config import load_config
+from pyfpm.errors import ConfigError
 
 IDENTITY = f"user = {POOL_USER}" if IS_ROOT else ""
 
@@ -240,3 +244,26 @@ def test_a_master_whose_pools_all_fail_ends_with_1(folder, startable):
     assert done.returncode == 1, done.stderr
     assert "no_such_module" in done.stderr
     assert {path.name for path in folder.iterdir()} == {"app", "pyfpm.conf"}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="becomes another user")
+def test_folder_that_the_checking_user_cannot_see_is_not_said_to_be_missing():
+    """Another tenant's home is there, only not for whoever runs `check`."""
+
+    def look():
+        os.setgroups([])
+        os.setegid(12345)
+        os.seteuid(12345)
+        with pytest.raises(ConfigError) as caught:
+            load_config(f"{folder}/f", {}, is_root=False, text=text)
+        assert f"{folder}/home/site cannot be seen by the user who checks" in str(caught.value)
+        assert f"{folder}/missing does not exist" in str(caught.value)
+
+    with temporary_folder() as folder:
+        (folder / "home" / "site").mkdir(parents=True)
+        (folder / "home").chmod(0o700)
+        text = ""
+        for name, place in (("a", "home/site"), ("b", "missing")):
+            text += f"[pool:{name}]\napp = a:b\nlisten = {folder}/{name}.sock\n"
+            text += f"directory = {folder}/{place}\npython = /bin/sh\n"
+        run_in_child(look)

@@ -87,6 +87,25 @@ def test_what_links_pth_files_and_variables_name_is_tried(folder):
     assert str(folder / "app") not in refused
 
 
+def test_what_a_pool_could_not_do_is_not_called_working(folder):
+    """A TMPDIR of its own, a database that is to be written, the program behind a script."""
+    script = folder / "data" / "tool"
+    script.write_text("#!/usr/bin/env sh\n")
+    script.chmod(0o755)
+    lines = [
+        f"env[TMPDIR] = {folder}/media",
+        f"env[DB] = {folder}/app/shop.py",
+        f"sandbox.execute = {script}",
+    ]
+    (folder / "app/shop.py").chmod(0o666)
+    done = check(folder, *lines)
+    found = sections(done)
+    assert found[REFUSED][str(folder / "media")][0] == "read, write"
+    assert found[REFUSED]["/usr/bin/env"] == ("execute", f"(first line of {script})")
+    assert f"write         {folder}/app/shop.py  (environment: DB" in done.stdout
+    assert "private folder" not in done.stdout
+
+
 def test_what_is_listed_is_no_longer_refused(folder):
     """The positive twin, with the rights that work."""
     lines = [

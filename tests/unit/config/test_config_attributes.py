@@ -195,3 +195,19 @@ def test_refusal_inside_a_root_asks_nothing_of_the_way_to_it(tmp_path):
     refusal = find_refusal("/srv", STRANGER, "rx", str(root))
     assert refusal is not None
     assert refusal.path == f"{root}/srv"
+
+
+def test_bound_on_processes_of_root_has_a_notice():
+    """The kernel does not count root's."""
+    text = "[pool:a]\napp = a:b\nlisten = /run/a.sock\nrlimit_nproc = 9\npython = /bin/sh\n"
+    config = load_config("/tmp/f", {}, is_root=True, allow_root=True, text=text)
+    if os.geteuid() == 0:
+        (notice,) = config.notices
+        assert "rlimit_nproc: has no effect, since it does not bind root" in str(notice)
+
+
+def test_place_that_only_the_zygote_would_have_has_a_notice():
+    """A rule for /proc/self is for one process."""
+    config = load("sandbox.read = /proc/self/status /proc /proc/selfish")
+    (notice,) = config.notices
+    assert "sandbox.read: /proc/self/status is opened to the zygote alone" in str(notice)

@@ -99,6 +99,18 @@ def test_socket_path_may_be_as_long_as_the_kernel_takes():
     ]
 
 
+def test_control_socket_has_room_for_the_name_under_which_it_is_made():
+    """`.ctl-` and a pid of seven digits, in the same folder."""
+    folder = "/" + "x" * 93
+    assert load_lines("[pyfpm]", f"control = {folder}/c", *POOL).pools
+    assert problems_of("[pyfpm]", f"control = {folder}x/c", *POOL) == [
+        (
+            f"f:2: [pyfpm] control: {folder}x is 1 bytes too long for the name under which the"
+            " socket is made there; choose a shorter folder"
+        )
+    ]
+
+
 def test_two_pools_with_one_address_are_named_both():
     """However the address is written, and across pools only."""
     assert problems_of(*POOL, "[pool:b]", "app = a:b", "listen = /b unix:/run/../run/a.sock") == [
