@@ -43,9 +43,9 @@ def test_saturated_pool_grows_to_its_limit_within_a_second_and_not_beyond(pm):
         wait_until(lambda: fpm.pool_status("one")["active processes"] == 5, timeout_s=2)
         assert time.monotonic() - started_s < 1.2
         assert total(fpm) == 5
-        # How many wait at that moment: the fifth worker may be on its way to one of them, or be
-        # given one that another has accepted.
-        waiting = r"\d connections wait"
+        # Two of seven have no worker to go to; at that moment one of them may have been accepted by
+        # a worker that has been given work since, and is not in the queue.
+        waiting = "[12] connections wait"
         fpm.log.wait_for(rf"\[pool one\] reached pm.max_children \(5\); {waiting}: raise it")
         assert all(client.response().status == 200 for client in clients)
         assert fpm.pool_status("one")["max children reached"] == 1
@@ -88,7 +88,7 @@ def test_dynamic_pool_shrinks_one_by_one_and_loses_no_request():
 
 def test_ondemand_pool_makes_one_worker_for_one_request():
     """From none to one, from one to two for two requests at once, to none again."""
-    lines = ["pm.max_children = 4", "pm.process_idle_timeout = 400ms"]
+    lines = ["pm.max_children = 8", "pm.process_idle_timeout = 400ms"]
     with Pyfpm(pool_text("ondemand", *lines)) as fpm:
         address = fpm.address("one.sock")
         for _ in range(2):
@@ -100,8 +100,9 @@ def test_ondemand_pool_makes_one_worker_for_one_request():
                 wait_until(lambda: fpm.pool_status("one")["active processes"] == 1)
                 second.send(SLOW)
                 wait_until(lambda: fpm.pool_status("one")["active processes"] == 2)
-                # Growth doubles while somebody waits, for as long as the new worker is not ready.
-                assert total(fpm) in (2, 3, 4)
+                # Growth doubles while somebody waits: at most twice as many as needed, and there
+                # would be room for eight.
+                assert 2 <= total(fpm) <= 4
                 assert first.response().status == second.response().status == 200
             wait_until(lambda: total(fpm) == 0, timeout_s=3)
         assert not fpm.log.find("WARNING|ALERT|ERROR")
