@@ -16,7 +16,7 @@ PLAIN_TESTS := tests/unit tests/conformance tests/fuzz \
 KEEP ?=
 # The dice of make chaos and make fuzz: what they rolled is printed, and SEED=… rolls it again
 SEED ?= $(shell date +%s)
-# How long make fuzz takes, and an input of tests/fuzz/corpus to be run once more instead
+# How long make fuzz searches, all in all, and an input of tests/fuzz/corpus to be run once more instead
 SECONDS ?= 600
 INPUT ?=
 
@@ -40,7 +40,7 @@ chaos: packages $(VENV)/.installed-test compiled ## kill, starve, reload and upg
 	PYFPM_CHAOS_LONG=1 PYFPM_CHAOS_SEED=$(SEED) $(PYTHON) -m pytest tests/chaos $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.installed-test $(VENV)/.fuzz-tools compiled ## search for inputs that break something, 10 minutes: SECONDS=60 SEED=7
-	@PYTHONPATH=tests:. $(PYTHON) -m fuzz --seconds $(SECONDS) --seed $(SEED) $(if $(INPUT),--input $(INPUT))
+	@PYTHONPATH=tests:. $(PYTHON) -m fuzz --seconds='$(SECONDS)' --seed='$(SEED)' $(if $(INPUT),--input $(INPUT))
 
 check: $(VENV)/.installed-test ## lint, format and types only
 	$(VENV)/bin/ruff check

@@ -40,6 +40,12 @@ class ConfigError(PyfpmError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def reason_of(error: OSError) -> str:
+    """What the system says of an error, as the end of one of our sentences."""
+    reason = error.strerror or str(error)
+    return reason[:1].lower() + reason[1:]
+
+
 class ProtocolError(PyfpmError):
     """The peer broke FastCGI and its byte stream is unusable: close the connection."""
 

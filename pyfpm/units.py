@@ -13,6 +13,7 @@ _TIME = re.compile(
     r"(?:([0-9]{1,12})s)?(?:([0-9]{1,12})ms)?"
 )
 _SECONDS = re.compile(r"[0-9]{1,12}")
+_DIGITS = re.compile(r"[0-9]{2,}")
 _SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _BOOLEANS = {
@@ -34,6 +35,7 @@ def parse_time(text: str) -> float:
         return float(text)
     match = _TIME.fullmatch(text.lower())
     if match is None or not text:
+        _refuse_length(text, _SECONDS, _TIME)
         raise ValueError(f"{text!r} is not a time; write it as 30, 30s, 5m, 500ms or 1h30m")
     parts = zip(match.groups(default="0"), _MILLISECONDS.values(), strict=True)
     return sum(int(count) * unit for count, unit in parts) / 1000
@@ -54,6 +56,7 @@ def parse_size(text: str) -> int:
     """Bytes from `512`, `64KB`, `1M`, `1GiB`; every unit is a power of 1024."""
     match = _SIZE.fullmatch(text)
     if match is None:
+        _refuse_length(text, _SIZE)
         raise ValueError(f"{text!r} is not a size; write it as 512, 64KB, 1M or 1GiB")
     digits, unit = match.groups()
     return int(digits) << (10 * _SIZE_POWERS[unit.lower()])
@@ -91,3 +94,14 @@ def parse_mode(text: str) -> int:
 def format_mode(mode: int) -> str:
     """Four octal digits: 0o660 is `0660`."""
     return f"{mode:04o}"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 worker`, `2 workers`; `several` is the plural where it takes more than an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def _refuse_length(text: str, *forms: re.Pattern[str]) -> None:
+    """ValueError for what would be right with fewer digits: nobody should look for a wrong unit."""
+    if text and any(form.fullmatch(_DIGITS.sub("9", text.lower())) for form in forms):
+        raise ValueError(f"{text!r} is too large; write less")

@@ -7,11 +7,13 @@ from harness.machine import IS_ROOT
 
 from pyfpm.form import form
 
-# A shell starts what goes to the background (`make test &`) with these ignored, and so would
-# everything be that the tests start; a command that is started so passes no Ctrl-C on.
+# A shell starts what goes to the background (`make test &`) with the first two ignored, and nohup
+# with the third, and so would everything be that the tests start; a command that is started so
+# passes no Ctrl-C on.
 for _signum, _usual in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
 ):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, _usual)

@@ -1,21 +1,24 @@
 """`pyfpm apache-conf`: a virtual host for Apache."""
 
+import re
+
 import click
 
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
-from pyfpm.cli.webserver import idle_seconds, order_addresses
+from pyfpm.cli.webserver import idle_seconds, list_own_pages, make_site_name, order_addresses
 from pyfpm.config import Address, PoolOptions, TcpAddress, UnixAddress
 
 TEMPLATE = """\
 # Pool {pool}. For Apache 2.4 with: a2enmod proxy_fcgi headers
 <VirtualHost *:80>
-    ServerName {pool}.example.com
+    # The name of the site. Apache goes by it: what comes under a name that no virtual host has goes
+    # to the first one.
+    ServerName {site}
 
     # Connections to the pool are kept, for less time (ttl) than the pool keeps them; a failed one
     # is tried again at once (retry); a streamed response is passed on as it comes (flushpackets).
-{others}    ProxyPass "{path}" "{backend}{path}" enablereuse=on ttl={idle_s} retry=0 flushpackets=on
-
+{others}{passes}
     # When Apache got the request, for the time that it waited for a worker.
     RequestHeader set X-Request-Start "%t"
 
@@ -27,10 +30,23 @@ TEMPLATE = """\
         # Let the application see the Authorization header.
         CGIPassAuth On
     </Location>
-{body_size}
+{own_pages}{body_size}
     # For an application with %2F in its paths, with path_info = request_uri in the pool:
     # AllowEncodedSlashes NoDecode
 </VirtualHost>
+"""
+
+ROUTE = (
+    '    ProxyPass "{path}" "{backend}{path}" enablereuse=on ttl={idle_s} retry=0 flushpackets=on\n'
+)
+
+OWN_PAGES = """\
+
+    # Pages of the pool itself, for this machine only: add who watches it. Behind a proxy on this
+    # machine every client has its address (mod_remoteip tells them apart).
+    <LocationMatch "^({pattern})$">
+        Require local
+    </LocationMatch>
 """
 
 
@@ -42,23 +58,38 @@ TEMPLATE = """\
 @click.argument("pool")
 @click.pass_obj
 def command(invocation: Invocation, pool: str) -> None:
-    """Print a virtual host for Apache that passes everything to POOL."""
+    """Print a virtual host for Apache that passes everything to POOL.
+
+    Replace its ServerName, POOL.example.com, by the name of the site. The pool's status and ping
+    pages are for this machine only.
+    """
     click.echo(render_apache(invocation.load_pool(pool)), nl=False)
 
 
 def render_apache(pool: PoolOptions) -> str:
     """The virtual host; mod_proxy_fcgi sets the CGI variables by itself."""
     first, *others = (_backend(address, pool.name) for address in order_addresses(pool))
+    own = list_own_pages(pool)
     return TEMPLATE.format(
         pool=pool.name,
+        site=make_site_name(pool),
         path=pool.mount or "/",
-        backend=first,
+        passes="".join(
+            ROUTE.format(path=path, backend=first, idle_s=idle_seconds(pool))
+            for path in _passed_paths(pool, own)
+        ),
         others="".join(f"    # The pool listens here too: {other}\n" for other in others),
-        idle_s=idle_seconds(pool),
+        own_pages=OWN_PAGES.format(pattern="|".join(map(re.escape, own))) if own else "",
         body_size=(
             f"    LimitRequestBody {pool.request_max_body}\n" if pool.request_max_body else ""
         ),
     )
+
+
+def _passed_paths(pool: PoolOptions, own: list[str]) -> list[str]:
+    """What ProxyPass covers: the mount with all below it, and pages of the pool beside it."""
+    below = f"{pool.mount}/"
+    return [pool.mount or "/", *(x for x in own if not f"{x}/".startswith(below))]
 
 
 def _backend(address: Address, pool: str) -> str:

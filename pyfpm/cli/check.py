@@ -1,6 +1,5 @@
 """`pyfpm check`: say whether the configuration can be used."""
 
-import os
 from collections.abc import Iterator
 
 import click
@@ -9,8 +8,17 @@ from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
 from pyfpm.cli.operation import visible
 from pyfpm.config import Config, PoolOptions, Sandbox, render_dump
-from pyfpm.errors import ConfigError, Problem, SpawnError
-from pyfpm.master import Finding, Trial, find_log_problems, probe_identities, try_sandbox
+from pyfpm.errors import ConfigError, SpawnError
+from pyfpm.kernel.demands import require_kernel
+from pyfpm.master import (
+    Finding,
+    SandboxError,
+    Trial,
+    find_log_problems,
+    probe_pools,
+    try_sandbox,
+)
+from pyfpm.units import counted
 
 _WORDS = {"r": "read", "w": "write", "x": "execute"}
 
@@ -27,28 +35,28 @@ _WORDS = {"r": "read", "w": "write", "x": "execute"}
 def command(invocation: Invocation, *, allow_root: bool, dump: bool, sandbox: str | None) -> None:
     """Validate the configuration, without creating or starting anything.
 
-    As root, also try each pool's interpreter and folder with the pool's identity. Problems go to
-    stderr, one a line with file and line number, and the exit code is 78.
+    As root, also try each pool's interpreter and folder with the pool's identity; otherwise try
+    those of pools with rlimit_as or a sandbox. Problems go to stderr, one a line with file and line
+    number, and the exit code is 78.
 
     With --sandbox a process with the identity and the sandbox of POOL opens what its configuration,
     environment, links and .pth files name, and says what was refused.
     """
     config = invocation.load_config(allow_root=allow_root)
     problems = find_log_problems(config)
-    if os.geteuid() == 0:
-        problems += probe_identities(config)
+    require_kernel()
+    problems += probe_pools(config)
     if problems:
         raise ConfigError(problems)
     for notice in config.notices:
-        click.echo(f"notice: {notice}", err=True)
+        click.echo(f"notice: {visible(str(notice))}", err=True)
     if dump:
         click.echo(render_dump(config), nl=False)
         return
     if sandbox is not None:
         _show_sandbox(config, sandbox)
         return
-    pools = "1 pool" if len(config.pools) == 1 else f"{len(config.pools)} pools"
-    click.echo(f"{config.path}: {pools}, no problems")
+    click.echo(f"{config.path}: {counted(len(config.pools), 'pool')}, no problems")
 
 
 def _show_sandbox(config: Config, name: str) -> None:
@@ -58,12 +66,10 @@ def _show_sandbox(config: Config, name: str) -> None:
     options = config.pools[name]
     try:
         trial = try_sandbox(config, options)
+    except SandboxError as error:
+        raise ConfigError([config.problem(f"pool:{name}", error.key, error.reason)]) from error
     except SpawnError as error:
-        section = f"pool:{name}"
-        file, _, line = config.origin(section, "sandbox").rpartition(":")
-        known_line = int(line) if file and line.isdecimal() else None
-        problem = Problem(file or config.path, known_line, section, "sandbox", str(error))
-        raise ConfigError([problem]) from error
+        raise ConfigError([config.problem(f"pool:{name}", "sandbox", str(error))]) from error
     for text in render_trial(options, trial):
         click.echo(text)
 

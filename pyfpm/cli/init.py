@@ -8,7 +8,7 @@ import click
 
 from pyfpm.cli.help import example
 from pyfpm.config import render_sample
-from pyfpm.errors import PyfpmError
+from pyfpm.errors import PyfpmError, reason_of
 
 # Who serves when pyfpm runs as root, the first of them that this machine has: the web servers'
 # user on Debian, Red Hat, Alpine and Arch, then the one that everybody has.
@@ -78,7 +78,7 @@ def command(folder: str) -> None:
         for path, text in files.items():
             _write(os.path.join(folder, path), text)
     except OSError as error:
-        raise PyfpmError(f"write {error.filename}: {error.strerror}") from None
+        raise PyfpmError(f"write {error.filename}: {reason_of(error)}") from None
     click.echo("\n".join(f"wrote {os.path.join(folder, path)}" for path in files))
     if user is not None:
         click.echo(f"\npyfpm runs as root here: the pool's workers will run as {user}")

@@ -28,7 +28,12 @@ class Invocation:
         return next((path for path in SEARCHED if os.path.exists(path)), None)
 
     def load_config(
-        self, *, allow_root: bool = False, daemonize: bool = False, check_system: bool = True
+        self,
+        *,
+        allow_root: bool = False,
+        daemonize: bool = False,
+        check_system: bool = True,
+        spares_others: bool = False,
     ) -> Config:
         """The configuration; raises ConfigError, or ControlError (78) when there is no file.
 
@@ -48,13 +53,14 @@ class Invocation:
             allow_root=allow_root,
             daemonize=daemonize,
             check_system=check_system,
+            spares_others=spares_others,
         )
 
     def load_pool(self, name: str) -> PoolOptions:
         """One pool of the configuration; raises ControlError (64) for a name that it lacks."""
         pools = self.load_config(check_system=False).pools
         if name not in pools:
-            raise ControlError(f"no pool {name!r}; there are {', '.join(pools)}", ExitCode.USAGE)
+            raise ControlError(f"no pool {name!r}; there are: {', '.join(pools)}", ExitCode.USAGE)
         return pools[name]
 
     def control_client(self, *, on_progress: Callable[[str], None] | None = None) -> ControlClient:

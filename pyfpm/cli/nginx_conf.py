@@ -6,7 +6,7 @@ import click
 
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
-from pyfpm.cli.webserver import idle_seconds, order_addresses
+from pyfpm.cli.webserver import idle_seconds, list_own_pages, make_site_name, order_addresses
 from pyfpm.config import Address, PoolOptions, TcpAddress, UnixAddress
 
 TEMPLATE = """\
@@ -21,8 +21,10 @@ upstream {upstream} {{
 }}
 
 server {{
+    # The names of the site. nginx goes by them, so every server block needs its own; what comes
+    # under a name that none has goes to the first block of that port.
     listen 80;
-    server_name _;
+    server_name {site};
 
     # Without a limit here nginx has one of 1m.
     client_max_body_size {body_size};
@@ -67,6 +69,21 @@ LOCATION = """\
     }}
 """
 
+OWN_PAGE = """\
+    location = {path} {{
+        allow 127.0.0.1;
+        allow ::1;
+        deny all;
+        fastcgi_pass {upstream};
+    }}
+"""
+
+OWN_PAGES = """\
+
+    # Pages of the pool itself, for this machine only: add who watches it. Behind a proxy on this
+    # machine every client has its address (ngx_http_realip_module tells them apart).
+{locations}"""
+
 
 @click.command(
     "nginx-conf",
@@ -76,33 +93,52 @@ LOCATION = """\
 @click.argument("pool")
 @click.pass_obj
 def command(invocation: Invocation, pool: str) -> None:
-    """Print a server block for nginx that passes everything to POOL."""
+    """Print a server block for nginx that passes everything to POOL.
+
+    Replace its server_name, POOL.example.com, by the names of the site. The pool's status and ping
+    pages are for this machine only.
+    """
     click.echo(render_nginx(invocation.load_pool(pool)), nl=False)
 
 
 def render_nginx(pool: PoolOptions) -> str:
     """Upstream and server block; stands alone, without fastcgi_params."""
-    upstream = "pyfpm_" + re.sub(r"\W", "_", pool.name, flags=re.ASCII)
+    upstream = f"pyfpm_{pool.name}"
     first, *others = (_server(address) for address in order_addresses(pool))
-    paths = ["= " + pool.mount, f"{pool.mount}/"] if pool.mount else ["/"]
     return TEMPLATE.format(
         pool=pool.name,
+        site=make_site_name(pool),
         upstream=upstream,
         server=first,
         others="".join(f"\n    # The pool listens here too: {other}" for other in others),
         idle_s=idle_seconds(pool),
         body_size=pool.request_max_body or "200m",
-        locations="\n".join(LOCATION.format(path=path, upstream=upstream) for path in paths),
+        locations=_locations(pool, upstream),
     )
+
+
+def _locations(pool: PoolOptions, upstream: str) -> str:
+    own = list_own_pages(pool)
+    paths = [_quoted(f"{pool.mount}/")] if pool.mount else ["/"]
+    if pool.mount and pool.mount not in own:
+        paths.insert(0, f"= {_quoted(pool.mount)}")
+    text = "\n".join(LOCATION.format(path=path, upstream=upstream) for path in paths)
+    if own:
+        pages = "\n".join(OWN_PAGE.format(path=path, upstream=upstream) for path in own)
+        text += OWN_PAGES.format(locations=pages)
+    return text
 
 
 def _server(address: Address) -> str:
     match address:
         case UnixAddress(path):
-            text = f"unix:{path}"
+            return _quoted(f"unix:{path}")
         case TcpAddress(host, port):
-            text = f"[{host}]:{port}" if ":" in host else f"{host or '127.0.0.1'}:{port}"
-    if re.search(r"[\s;{}\"'\\#]", text):
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return text
+            return f"[{host}]:{port}" if ":" in host else f"{host or '127.0.0.1'}:{port}"
+
+
+def _quoted(text: str) -> str:
+    if not re.search(r"[\s;{}\"'\\#]", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

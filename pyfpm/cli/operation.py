@@ -6,6 +6,7 @@ import click
 
 from pyfpm.cli.invocation import Invocation
 from pyfpm.control.protocol import JsonObject
+from pyfpm.units import counted
 
 # A shell reports a program ended by SIGINT as 128 + 2; sysexits has no code for it.
 INTERRUPTED = 130
@@ -58,9 +59,7 @@ def render_generations(result: JsonObject) -> Iterator[str]:
     for name, pool in result["pools"].items():
         line = f"pool {name}: generation {pool['generation']} serves"
         if count := pool["draining"]:
-            line += (
-                f", {count} older {'worker still drains' if count == 1 else 'workers still drain'}"
-            )
+            line += f", {counted(count, 'older worker still drains', 'older workers still drain')}"
         yield line
     for text in result["draining"]:
         yield f"draining: {visible(text)}"

@@ -7,6 +7,7 @@ import time
 import click
 
 from pyfpm.cli.help import example
+from pyfpm.cli.numbers import seconds
 from pyfpm.cli.responder import address_argument, ask, request_params
 from pyfpm.config.addresses import Address, format_address
 from pyfpm.errors import PyfpmError
@@ -21,7 +22,7 @@ MAX_SHOWN_BYTES = 200
 )
 @address_argument
 @click.option("--path", default="/ping", show_default=True, help="The responder's ping.path.")
-@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=seconds, default=5.0, show_default=True, help="Seconds to wait.")
 def command(address: Address, path: str, timeout: float) -> None:
     """Ask a FastCGI responder, PHP-FPM or pyfpm, for its ping page.
 

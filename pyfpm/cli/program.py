@@ -1,5 +1,6 @@
 """The group of all commands, and the one place where failures become messages and exit codes."""
 
+import difflib
 import importlib
 import os
 import sys
@@ -47,6 +48,17 @@ class CommandTable(click.Group):
         """Every command's name."""
         return [*COMMANDS, *UNSUPPORTED]
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named first in `args`; click.UsageError with what was meant."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            close = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+            hint = f"did you mean {close[0]}?" if close else "`pyfpm --help` lists them"
+            ctx.fail(f"no command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
         if cmd_name in UNSUPPORTED:
@@ -86,6 +98,8 @@ class CommandTable(click.Group):
 @click.pass_context
 def program(ctx: click.Context, config_path: str | None, tests: int) -> int | None:
     """Serve Python applications over FastCGI, in pools of processes."""
+    if config_path == "":
+        raise click.UsageError("-c names no file")
     ctx.color = False if os.environ.get("NO_COLOR") else None
     invocation = ctx.ensure_object(Invocation)
     invocation.config_path = config_path
@@ -117,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except ConfigError as error:
-        click.echo("\n".join(str(problem) for problem in error.problems), err=True)
+        click.echo(visible("\n".join(map(str, error.problems))), err=True)
         return ExitCode.CONFIG
     except ControlError as error:
         return _fail(invocation, str(error), error.exit_code)

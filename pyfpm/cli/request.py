@@ -8,8 +8,10 @@ from typing import BinaryIO
 import click
 
 from pyfpm.cli.help import example
+from pyfpm.cli.numbers import seconds
 from pyfpm.cli.responder import address_argument, ask, request_params
 from pyfpm.config.addresses import Address
+from pyfpm.errors import reason_of
 from pyfpm.front import ReplyHead
 
 FORM = b"application/x-www-form-urlencoded"
@@ -31,7 +33,9 @@ FORM = b"application/x-www-form-urlencoded"
 @click.option("-H", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header.")
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, help="CGI variable.")
 @click.option("-i", "include", is_flag=True, help="Print the head before the body, on stdout.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds of silence.")
+@click.option(
+    "--timeout", type=seconds, default=60.0, show_default=True, help="Seconds of silence."
+)
 def command(
     address: Address,
     uri: str,
@@ -106,7 +110,7 @@ def _open_body(data: str | None) -> BinaryIO:
     try:
         return open(data[1:], "rb")  # the caller closes it
     except OSError as error:
-        raise click.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="-d") from None
+        raise click.BadParameter(f"{data[1:]}: {reason_of(error)}", param_hint="-d") from None
 
 
 def _size(body: BinaryIO) -> int:

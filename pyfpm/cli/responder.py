@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 import click
 
 from pyfpm import __version__
-from pyfpm.config.addresses import Address, SystemdAddress, parse_address
+from pyfpm.config.addresses import Address, SystemdAddress, TcpAddress, parse_address
 from pyfpm.front import Answer, Exchange, connect, read_answer
 
 
@@ -19,6 +19,8 @@ def _convert(ctx: click.Context, param: click.Parameter, value: str) -> Address:
         raise click.BadParameter(str(error), ctx, param) from None
     if isinstance(address, SystemdAddress):
         raise click.BadParameter(f"{value!r} is a name; ask at the socket's address", ctx, param)
+    if isinstance(address, TcpAddress) and not address.host:
+        return TcpAddress("localhost", address.port)
     return address
 
 

@@ -10,16 +10,19 @@ import click
 
 from pyfpm.cli.help import NotSupportedYetError, example, planned_option
 from pyfpm.cli.invocation import Invocation
+from pyfpm.cli.numbers import number
 from pyfpm.config import (
     Interface,
     TcpAddress,
     UnixAddress,
+    guess_app,
     load_text,
     parse_address,
     parse_app_path,
 )
-from pyfpm.errors import PyfpmError
+from pyfpm.errors import PyfpmError, reason_of
 from pyfpm.front import FrontUser, bind_http, find_front_user, start_front
+from pyfpm.kernel.demands import require_kernel
 from pyfpm.master import run_master
 
 
@@ -32,7 +35,7 @@ from pyfpm.master import run_master
 )
 @click.argument("app")
 @click.option("--listen", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--workers", type=number, default=2, show_default=True)
 @click.option(
     "--interface",
     type=click.Choice(["auto", "wsgi", "asgi"]),
@@ -61,7 +64,8 @@ def command(invocation: Invocation, app: str, *, listen: str, workers: int, inte
         try:
             sock = bind_http(address.host, address.port)
         except OSError as error:
-            raise PyfpmError(f"listen on {listen}: {error.strerror}") from None
+            raise PyfpmError(f"listen on {listen}: {reason_of(error)}") from None
+        require_kernel()
         if user is not None:
             click.echo("pyfpm: run: the application runs as root", err=True)
         front = start_front(
@@ -75,22 +79,14 @@ def command(invocation: Invocation, app: str, *, listen: str, workers: int, inte
 
 def check_app(app: str) -> None:
     """Refuse an APP that is not module:callable, with what was probably meant."""
-    module, _, name = app.partition(":")
-    # `hello.py:app` would be the module `py` in the package `hello`, and nobody means that.
-    if _is_app(app) and not module.endswith(".py"):
-        return
-    module = module.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
-    guess = f"{module}:{name or 'app'}"
-    hint = f"; did you mean {guess}?" if _is_app(guess) else ""
-    raise click.BadParameter(f"{app!r} is not module:callable{hint}", param_hint="APP")
-
-
-def _is_app(text: str) -> bool:
     try:
-        parse_app_path(text)
+        parse_app_path(app)
     except ValueError:
-        return False
-    return True
+        guess = guess_app(app)
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise click.BadParameter(
+            f"{app!r} is not module:callable{hint}", param_hint="APP"
+        ) from None
 
 
 def render_config(

@@ -4,6 +4,7 @@ import click
 
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
+from pyfpm.cli.numbers import number
 from pyfpm.cli.operation import run_operation
 
 
@@ -13,7 +14,7 @@ from pyfpm.cli.operation import run_operation
     epilog=example("pyfpm scale shop 8"),
 )
 @click.argument("pool")
-@click.argument("workers", metavar="N", type=click.IntRange(1))
+@click.argument("workers", metavar="N", type=number)
 @click.pass_obj
 def command(invocation: Invocation, pool: str, workers: int) -> None:
     """Set the number of workers of POOL to N, until its next reload.

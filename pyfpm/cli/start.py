@@ -32,8 +32,8 @@ def command(invocation: Invocation, *, allow_root: bool, daemonize: bool) -> int
     if found is not None:
         # A reload reads the file again, and a daemon has another working directory by then.
         invocation.config_path = os.path.abspath(found)
-    config = invocation.load_config(allow_root=allow_root, daemonize=daemonize)
-    if problems := find_log_problems(config):
+    config = invocation.load_config(allow_root=allow_root, daemonize=daemonize, spares_others=True)
+    if problems := find_log_problems(config, spares_others=True):
         raise ConfigError(problems)
     daemonize = daemonize or config.main.daemonize
     load = ConfigFile(config.path, allow_root, daemonize)

@@ -1,11 +1,15 @@
 """`pyfpm status`: what the master says of itself and its pools."""
 
 import json
+import shutil
+import sys
 
 import click
 
 from pyfpm.cli.help import NotSupportedYetError, example, planned_option
 from pyfpm.cli.invocation import Invocation
+from pyfpm.control.protocol import JsonObject
+from pyfpm.observe import render_table
 
 
 @click.command(
@@ -26,13 +30,32 @@ from pyfpm.cli.invocation import Invocation
 @planned_option("--watch", help="Show it again every second.")
 @click.pass_obj
 def command(invocation: Invocation, pool: str | None, *, full: bool, form: str) -> None:
-    """Show the state of all pools, or of one.
+    """Show the state of all pools, or of one, and why a pool is unwell.
 
-    The master answers, however busy the pools are.
+    The master answers, however busy the pools are. In a terminal the table is fitted to its width:
+    requests are cut, and a narrow one goes without some columns. Elsewhere every line is whole.
     """
     if form == "openmetrics":
         raise NotSupportedYetError("--format openmetrics")
     with invocation.control_client() as client:
-        status = client.call("status", pool=pool, full=full, format=form)
-    # The master renders what is for people, from the numbers that it holds.
-    click.echo(f"{json.dumps(status, indent=2)}\n" if form == "json" else status["text"], nl=False)
+        wanted = "text" if form == "text" else "json"
+        status = client.call("status", pool=pool, full=full, format=wanted)
+    click.echo(render_status(status, form, full=full), nl=False)
+
+
+def render_status(status: JsonObject, form: str, *, full: bool) -> str:
+    """What is printed of the master's answer."""
+    match form:
+        case "json":
+            return f"{json.dumps(status, indent=2)}\n"
+        case "table":
+            return render_table(list(status["pools"].values()), full=full, width=_width())
+        case _:
+            # Times are shown as the master's zone has them.
+            text: str = status["text"]
+            return text
+
+
+def _width() -> int | None:
+    """The terminal's; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -4,6 +4,7 @@ import click
 
 from pyfpm.cli.help import example
 from pyfpm.cli.invocation import Invocation
+from pyfpm.cli.numbers import number
 from pyfpm.cli.operation import visible
 
 
@@ -13,7 +14,7 @@ from pyfpm.cli.operation import visible
     epilog=example("pyfpm trace shop", "pyfpm trace shop 4711"),
 )
 @click.argument("pool")
-@click.argument("pid", type=click.IntRange(1), required=False)
+@click.argument("pid", type=number, required=False)
 @click.pass_obj
 def command(invocation: Invocation, pool: str, pid: int | None) -> None:
     """Print the stacks of the workers of POOL, or of the one with process id PID.

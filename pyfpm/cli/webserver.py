@@ -1,5 +1,7 @@
 """What the configurations for nginx and Apache have in common."""
 
+import re
+
 from pyfpm.config import Address, PoolOptions, SystemdAddress, UnixAddress
 from pyfpm.errors import PyfpmError
 
@@ -28,3 +30,13 @@ def idle_seconds(pool: PoolOptions) -> int:
     which the pool closes it loses the request.
     """
     return max(1, min(WEB_SERVER_IDLE_S, int(pool.keepalive_timeout * 0.8)))
+
+
+def make_site_name(pool: PoolOptions) -> str:
+    """A host name that the site's own replaces: no two pools should have the same."""
+    return re.sub(r"\.+", ".", pool.name.lower()).rstrip(".") + ".example.com"
+
+
+def list_own_pages(pool: PoolOptions) -> list[str]:
+    """The URL paths that the pool answers itself, with numbers that are not for everybody."""
+    return [path for path in (pool.pm_status_path, pool.ping_path) if path is not None]

@@ -42,6 +42,7 @@ from pyfpm.config.values import (
     Preload,
     Sandbox,
     Share,
+    guess_app,
     parse_app_path,
 )
 
@@ -71,6 +72,7 @@ __all__ = [
     "find_control_path",
     "find_option",
     "format_address",
+    "guess_app",
     "is_loopback",
     "load_config",
     "load_text",

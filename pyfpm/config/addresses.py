@@ -73,9 +73,8 @@ def parse_address(text: str) -> ListenAddress:
         return _unix(text, text)
     host, colon, port = text.rpartition(":")
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
-        raise ValueError(
-            f"{text!r} has no port from 1 to 65535; {_WRITE}" if colon else f"{text!r}: {_WRITE}"
-        )
+        wrong = "has no port from 1 to 65535" if colon or port.isdecimal() else "is no address"
+        raise ValueError(f"{text!r} {wrong}; {_WRITE}")
     return TcpAddress(_host(host, text) if colon else "", int(port))
 
 
@@ -85,7 +84,7 @@ def format_address(address: ListenAddress) -> str:
         case UnixAddress(path):
             return path if path.startswith("/") and "://" not in path else f"unix:{path}"
         case TcpAddress("", port):
-            return str(port)
+            return f"*:{port}"
         case TcpAddress(host, port):
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         case SystemdAddress(name):

@@ -8,10 +8,11 @@ from pyfpm.config.accounts import find_group, find_user, person_of
 from pyfpm.config.addresses import UnixAddress
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
-from pyfpm.config.reach import Person, Refusal, find_refusal
+from pyfpm.config.reach import Person, Refusal, find_refusal, locate
 from pyfpm.config.root_folder import check_chroot
-from pyfpm.config.values import Sandbox
+from pyfpm.config.values import Sandbox, format_processors
 from pyfpm.errors import Problem
+from pyfpm.kernel.folders import find_foreign_link, is_in_hands_of, real_path
 from pyfpm.kernel.landlock import Support, missing_walls, read_support
 from pyfpm.kernel.log_path import STDERR_NAMES
 
@@ -25,50 +26,80 @@ def check_main(draft: Draft, main: MainOptions) -> Iterator[Problem]:
     if main.error_log not in (*STDERR_NAMES, "syslog"):
         yield from _check_file(draft, "error_log", main.error_log)
     if main.pid is not None:
-        yield from _check_file(draft, "pid", main.pid)
+        yield from _check_file(draft, "pid", main.pid, makes_folder=True)
     yield from _check_socket(draft, "control", main.control)
 
 
 def check_pool(
     draft: Draft, pool: PoolOptions, *, is_root: bool, allow_root: bool
 ) -> Iterator[Problem]:
-    """The names, folders and files of one pool, as seen by the user it will run as."""
+    """The names in one pool, and what it asks of the machine."""
     if is_root:
         yield from _check_identity(draft, pool, allow_root=allow_root)
     yield from _check_user(draft, "listen.owner", pool.listen_owner)
     yield from _check_group(draft, "listen.group", pool.listen_group)
+    yield from _check_processors(draft, pool)
+
+
+def check_files(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """The files that the master will make for a pool: whether something is in their way."""
     if pool.slowlog is not None:
         yield from _check_file(draft, "slowlog", pool.slowlog)
     if pool.access_log is not None and pool.access_log not in ("stdout", "stderr"):
         yield from _check_file(draft, "access.log", pool.access_log)
-    for address in pool.listen if "listen" not in draft.failed else ():
-        if isinstance(address, UnixAddress):
-            yield from _check_socket(draft, "listen", address.path)
+    for path in _sockets(pool) if "listen" not in draft.failed else ():
+        yield from _check_socket(draft, "listen", path)
+
+
+def _sockets(pool: PoolOptions) -> list[str]:
+    return [address.path for address in pool.listen if isinstance(address, UnixAddress)]
+
+
+def check_places(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
+    """The folders and files that the processes of a pool need, as its user sees them."""
     person = person_of(pool, is_root=is_root)
-    yield from _check_processors(draft, pool)
     if pool.chroot is not None:
         yield from check_chroot(draft, pool, person)
     else:
-        yield from _check_places(draft, pool, person)
-
-
-def _check_places(draft: Draft, pool: PoolOptions, person: Person | None) -> Iterator[Problem]:
-    if "directory" not in draft.failed:
-        yield from _check_directory(draft, pool.directory, person)
-    if "python" not in draft.failed:
-        yield from _check_python(draft, pool.python, person)
+        if "directory" not in draft.failed:
+            yield from _check_directory(draft, pool.directory, person)
+        if "python" not in draft.failed:
+            yield from _check_python(draft, pool.python, person)
     if pool.sandbox is not Sandbox.OFF:
-        yield from _check_sandbox(draft, pool)
+        yield from _check_sandbox(draft, pool, person)
+
+
+def is_of_root_alone(problem: Problem, draft: Draft, pool: PoolOptions) -> bool:
+    """Whether nobody but root can have caused a problem of `check_files` or `check_places`."""
+    root = "/" if pool.chroot is None else real_path(pool.chroot)
+    places = {
+        "listen": (_sockets(pool), "/"),
+        "slowlog": ([pool.slowlog or "/"], "/"),
+        "access.log": ([pool.access_log or "/"], "/"),
+        "directory": ([pool.directory], root),
+        "python": ([pool.python], root),
+        "chroot": ([pool.chroot or "/"], "/"),
+        "sandbox.read": (pool.sandbox_read, root),
+        "sandbox.write": (pool.sandbox_write, root),
+        "sandbox.execute": (pool.sandbox_execute, root),
+    }
+    return all(
+        is_in_hands_of({0}, path, start)
+        for option, (paths, start) in places.items()
+        if draft.problem(option, "").key == problem.key
+        for path in paths
+    )
 
 
 def _check_processors(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     """Processors that the machine has; which of them a cgroup admits shows when the pool starts."""
     there_are = os.cpu_count() or 1
-    missing = [number for number in pool.process_cpu_affinity or () if number >= there_are]
+    missing = tuple(number for number in pool.process_cpu_affinity or () if number >= there_are)
     if missing:
+        there = f"are 0 to {there_are - 1}" if there_are > 1 else "is 0 alone"
         yield draft.problem(
             "process.cpu_affinity",
-            f"there is no processor {missing[0]}; the machine's are 0 to {there_are - 1}",
+            f"there is no processor {format_processors(missing)}; the machine's {there}",
         )
 
 
@@ -85,9 +116,17 @@ def notice_sandbox(
         )
 
 
-def _check_file(draft: Draft, option: str, path: str) -> Iterator[Problem]:
-    """A file that the master will make: its folder is there, and it is no folder itself."""
+def _check_file(
+    draft: Draft, option: str, path: str, *, makes_folder: bool = False
+) -> Iterator[Problem]:
+    """A file that the master will make: its folder is there, and it is no folder itself.
+
+    The last folder of the path may be missing where the master makes it, as for a socket: what is
+    below /run is gone after a restart of the machine.
+    """
     folder = os.path.dirname(path)
+    if makes_folder and not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
     if os.path.isdir(path):
         yield draft.problem(option, f"{path} is a folder; name a file in it")
     elif not os.path.isdir(folder):
@@ -105,16 +144,16 @@ def check_shared_logs(
 
     Pools of one user may share one; they could do as much to each other anyway.
     """
-    masters = {os.path.realpath(main.error_log): f"error_log ({main_draft.header.name})"}
+    masters = {real_path(main.error_log): f"error_log ({main_draft.header.name})"}
     for draft, pool in pools:
         if pool.slowlog is not None:
-            masters[os.path.realpath(pool.slowlog)] = f"slowlog ({draft.header.name})"
+            masters[real_path(pool.slowlog)] = f"slowlog ({draft.header.name})"
     users: dict[str, tuple[int | None, str]] = {}
     for draft, pool in pools:
         path = pool.access_log
         if path is None or path in ("stdout", "stderr"):
             continue
-        real = os.path.realpath(path)
+        real = real_path(path)
         person = person_of(pool, is_root=is_root)
         uid = None if person is None else person.uid
         user, other = users.setdefault(real, (uid, draft.header.name))
@@ -133,10 +172,21 @@ def _check_socket(draft: Draft, option: str, path: str) -> Iterator[Problem]:
         yield draft.problem(
             option, f"there is no folder {above} for {path}; make it, or listen elsewhere"
         )
-    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+    elif os.path.isdir(path) and not os.path.islink(path):
+        yield draft.problem(option, f"{path} is a folder; name a socket in it")
+    elif _is_there_and_no_socket(path):
         yield draft.problem(
-            option, f"{path} is there and is no socket; remove it, or listen elsewhere"
+            option,
+            f"{path} is there and is no socket, so it is left alone; name another path, or remove"
+            " it if nobody needs it",
         )
+
+
+def _is_there_and_no_socket(path: str) -> bool:
+    try:
+        return not stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _check_user(draft: Draft, option: str, name: str | None) -> Iterator[Problem]:
@@ -212,19 +262,36 @@ def _check_python(draft: Draft, path: str, person: Person | None) -> Iterator[Pr
         )
 
 
-def _check_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
-    """A rule holds for what is there when the pool starts, so all of it must be."""
-    if pool.chroot:
-        return  # the paths are those in there
+def _check_sandbox(draft: Draft, pool: PoolOptions, person: Person | None) -> Iterator[Problem]:
+    """A rule holds for what is there when the pool starts, so its user must get to all of it."""
+    root = "/" if pool.chroot is None else real_path(pool.chroot)
+    where = "" if pool.chroot is None else f" inside the root folder {pool.chroot}"
     lists = {
         "sandbox.read": pool.sandbox_read,
         "sandbox.write": pool.sandbox_write,
         "sandbox.execute": pool.sandbox_execute,
     }
     for option, paths in lists.items():
-        for path in paths:
-            if not os.path.exists(path):
-                yield draft.problem(option, f"{path} {_absence(path)}; create it or leave it out")
+        for path in paths if os.path.isdir(root) else ():
+            refusal = None if person is None else find_refusal(path, person, "", root)
+            if person is not None and refusal is not None:
+                message = _refused(refusal, person, path, root)
+                yield draft.problem(option, f"{message}{where}, or leave it out")
+            elif _is_missing(locate(path, root)):
+                yield draft.problem(
+                    option, f"{path} does not exist{where}; create it or leave it out"
+                )
+
+
+def _is_missing(path: str) -> bool:
+    """Whether there is nothing; what cannot be seen by who checks may be there."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _no_python(path: str) -> str:
@@ -252,11 +319,27 @@ def _absence(path: str) -> str:
     return "does not exist"
 
 
-def _refused(refusal: Refusal, person: Person, path: str) -> str:
+def _refused(refusal: Refusal, person: Person, path: str, root: str = "/") -> str:
     enter = "enter" if "x" in refusal.letters else "read"
     does = enter if refusal.is_folder else "execute"
     way = "" if refusal.path == path else f", on the way to {path}"
+    if link := find_foreign_link({0, os.geteuid()}, path, root):
+        # To open what a tenant points at would be to do what it asks for.
+        return (
+            f"user {person.name} cannot {does} {refusal.path} (mode {refusal.mode:04o}){way},"
+            f" which the link {link} leads to; user {_name_of(link)} can change that link: look at"
+            " it first"
+        )
     return (
         f"user {person.name} cannot {does} {refusal.path} (mode {refusal.mode:04o}){way};"
         f" run `{refusal.remedy()}`"
     )
+
+
+def _name_of(link: str) -> str:
+    try:
+        uid = os.lstat(link).st_uid
+    except OSError:
+        return "unknown"
+    user = find_user(str(uid))
+    return str(uid) if user is None else user.pw_name

@@ -115,9 +115,10 @@ class Rewriter:
         if not key:
             self._complain(number, "", f"{content!r} has no key; write it as key = value")
         elif self._section is None:
-            self._complain(
-                number, "", f"{key} stands before any section; begin with [pyfpm] or [pool:NAME]"
-            )
+            remedy = "begin with [pyfpm] or [pool:NAME]"
+            if key == "include":
+                remedy = "write [include], and below it files = pools.d/*.conf"
+            self._complain(number, "", f"{key} stands before any section; {remedy}")
         else:
             value = content[divider.end() :].strip()
             self._open = _OpenKey(self._section, key, number, column, [value])

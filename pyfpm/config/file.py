@@ -26,4 +26,5 @@ class ConfigFile:
             is_root=is_root,
             allow_root=self.allow_root,
             daemonize=self.daemonize,
+            spares_others=True,
         )

@@ -4,6 +4,7 @@ As `checks`, it looks and changes nothing.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 
 from pyfpm.config.accounts import find_group, find_user, person_of
@@ -11,8 +12,9 @@ from pyfpm.config.addresses import UnixAddress
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.errors import Problem
-from pyfpm.kernel.folders import Exposure, find_exposure
+from pyfpm.kernel.folders import Exposure, find_exposure, is_for_everybody
 from pyfpm.kernel.peer_credentials import find_overflow_user
+from pyfpm.kernel.socket_folder import find_strange_link
 
 _NO_USER = 2**32 - 1  # (uid_t)-1
 
@@ -22,14 +24,29 @@ def check_main(draft: Draft, main: MainOptions) -> Iterator[Problem]:
     yield from _check_folder(draft, "control", _find_exposure(main.control))
 
 
-def check_pool(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
-    """The folders of a pool's sockets, and the users that may connect."""
-    for found in _exposures(draft, pool, is_root=is_root):
+def check_folders(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
+    """The folders of a pool's sockets."""
+    for _, found in _exposures(draft, pool, is_root=is_root):
         yield from _check_folder(draft, "listen", found)
+
+
+def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
+    """The users that may connect."""
     nobody = find_overflow_user() if pool.listen_allowed_users else None
     for name in pool.listen_allowed_users:
         if wrong := _wrong_user(name, nobody):
             yield draft.problem("listen.allowed_users", wrong)
+
+
+def check_links(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
+    """Links on the way to a socket that root does not follow, since they are not root's."""
+    if not is_root or "listen" in draft.failed:
+        return
+    for address in pool.listen:
+        if isinstance(address, UnixAddress):
+            link = find_strange_link(os.path.dirname(address.path))
+            if link is not None:
+                yield draft.problem("listen", str(link))
 
 
 def notice_main(draft: Draft, main: MainOptions, *, is_root: bool) -> Iterator[Problem]:
@@ -37,23 +54,33 @@ def notice_main(draft: Draft, main: MainOptions, *, is_root: bool) -> Iterator[P
     if not is_root:
         yield from _notice_owner(draft, "control.owner", main.control_owner)
         yield from _notice_group(draft, "control.group", main.control_group)
-    yield from _notice_folder(draft, "control", _find_exposure(main.control))
+    yield from _notice_folder(draft, "control", main.control, _find_exposure(main.control))
+    if main.control_mode & stat.S_IWOTH:
+        yield draft.problem(
+            "control.mode",
+            f"{main.control_mode:04o} lets every user of this machine read the status of all pools,"
+            " with the addresses of their requests, and the stacks of their workers; write 0660,"
+            " and set control.group",
+        )
 
 
 def notice_pool(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
     """The same of a pool's sockets."""
-    for found in _exposures(draft, pool, is_root=is_root):
-        yield from _notice_folder(draft, "listen", found)
+    for path, found in _exposures(draft, pool, is_root=is_root):
+        yield from _notice_folder(draft, "listen", path, found)
     if not is_root:
         yield from _notice_owner(draft, "listen.owner", pool.listen_owner)
         yield from _notice_group(draft, "listen.group", pool.listen_group)
 
 
-def _exposures(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Exposure | None]:
+def _exposures(
+    draft: Draft, pool: PoolOptions, *, is_root: bool
+) -> Iterator[tuple[str, Exposure | None]]:
     person = person_of(pool, is_root=is_root)
     for address in pool.listen if "listen" not in draft.failed else ():
         if isinstance(address, UnixAddress):
-            yield _find_exposure(address.path, *([] if person is None else [person.uid]))
+            trusted = [] if person is None else [person.uid]
+            yield address.path, _find_exposure(address.path, *trusted)
 
 
 def _find_exposure(path: str, *trusted: int) -> Exposure | None:
@@ -67,10 +94,18 @@ def _check_folder(draft: Draft, option: str, found: Exposure | None) -> Iterator
         yield draft.problem(option, str(found))
 
 
-def _notice_folder(draft: Draft, option: str, found: Exposure | None) -> Iterator[Problem]:
+def _notice_folder(
+    draft: Draft, option: str, path: str, found: Exposure | None
+) -> Iterator[Problem]:
     """A folder that everybody can write may be meant so, as in a container of one application."""
     if found is not None and found.owner is None:
         yield draft.problem(option, str(found))
+    elif found is None and is_for_everybody(folder := os.path.dirname(path)):
+        yield draft.problem(
+            option,
+            f"everybody can make {path} while the service is down, and be sent the requests, since"
+            f" everybody may write {folder}; listen in a folder that root alone can write",
+        )
 
 
 def _notice_owner(draft: Draft, option: str, name: str | None) -> Iterator[Problem]:

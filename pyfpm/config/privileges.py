@@ -11,6 +11,7 @@ from pyfpm.config.accounts import person_of
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.errors import Problem
+from pyfpm.kernel.prctl import has_no_new_privs
 from pyfpm.kernel.process import is_above, read_oom_score_adj
 
 _IDENTITY = ("user", "group", "extra_groups", "chroot")
@@ -21,10 +22,17 @@ def notice_main(draft: Draft, main: MainOptions, *, is_root: bool) -> Iterator[P
     if not is_root:
         yield from _notice_priority(draft, main.process_priority)
         yield from _notice_limit(draft, "rlimit_core", resource.RLIMIT_CORE, main.rlimit_core)
+        yield from _notice_limit(draft, "rlimit_files", resource.RLIMIT_NOFILE, main.rlimit_files)
 
 
 def notice_pool(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[Problem]:
     """What of a pool's identity cannot be had."""
+    if not pool.no_new_privs and has_no_new_privs():
+        yield draft.problem(
+            "no_new_privs",
+            "has no effect, since the master itself was started with it: set NoNewPrivileges=no in"
+            " the systemd unit, or leave no-new-privileges away where the container is started",
+        )
     if is_root:
         person = person_of(pool, is_root=True)
         if pool.rlimit_nproc is not None and person is not None and person.uid == 0:
@@ -42,7 +50,8 @@ def notice_pool(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[P
         )
     for option, kind, wanted in (
         ("rlimit_files", resource.RLIMIT_NOFILE, pool.rlimit_files),
-        ("rlimit_core", resource.RLIMIT_CORE, pool.rlimit_core),
+        # Without process.dumpable it has no effect at all, which has a notice of its own.
+        ("rlimit_core", resource.RLIMIT_CORE, pool.rlimit_core if pool.process_dumpable else None),
         ("rlimit_as", resource.RLIMIT_AS, pool.rlimit_as),
         ("rlimit_nproc", resource.RLIMIT_NPROC, pool.rlimit_nproc),
     ):

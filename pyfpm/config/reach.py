@@ -59,6 +59,34 @@ def find_refusal(path: str, person: Person, letters: str, root: str = "/") -> Re
     return _refusal(last, person, letters)
 
 
+def may_write(path: str, person: Person) -> bool:
+    """Whether `person` may write a file or folder, or give itself the right to, as its owner.
+
+    A place with an access list counts as closed here: who asks wants to warn.
+    """
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return False
+    if person.uid in (0, facts.st_uid):
+        return True
+    bits = stat.S_IWGRP if facts.st_gid in person.gids else stat.S_IWOTH
+    return bool(facts.st_mode & bits) and not has_access_list(path)
+
+
+def may_replace(path: str, person: Person | None) -> bool:
+    """Whether `person` may change a file, or put another one in its place."""
+    if person is None:
+        return False
+    folder = os.path.dirname(path)
+    try:
+        facts = os.stat(folder)
+    except OSError:
+        return False
+    is_sticky = facts.st_mode & stat.S_ISVTX and facts.st_uid != person.uid
+    return may_write(path, person) or (not is_sticky and may_write(folder, person))
+
+
 def locate(path: str, root: str) -> str:
     """Where `path` leads for a process whose root folder is `root`, as seen from outside.
 
@@ -80,13 +108,14 @@ def _refusal(path: str, person: Person, letters: str) -> Refusal | None:
     else:
         whose, bits = "o", status.st_mode
     missing = "".join(letter for letter in letters if not bits & {"r": 4, "x": 1}[letter])
-    if not missing or _has_access_list(path):
+    if not missing or has_access_list(path):
         return None
     mode = stat.S_IMODE(status.st_mode)
     return Refusal(path, stat.S_ISDIR(status.st_mode), mode, whose, missing)
 
 
-def _has_access_list(path: str) -> bool:
+def has_access_list(path: str) -> bool:
+    """Whether a place has an access list besides its mode."""
     try:
         return bool(os.getxattr(path, "system.posix_acl_access"))
     except OSError:

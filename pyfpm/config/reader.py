@@ -1,5 +1,6 @@
 """From the bytes of one file to its sections: decoding, the pre-pass, ConfigObj."""
 
+import codecs
 import os
 import stat
 
@@ -60,6 +61,8 @@ def parse_sections(data: bytes, file: str) -> tuple[list[Section], list[Problem]
 def _decode(data: bytes, file: str) -> tuple[list[str], list[Problem]]:
     r"""The lines as text. Only `\n` and `\r\n` end a line, as editors count them."""
     lines, problems = [], []
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return [], [Problem(file, 1, "", "", "the file is UTF-16; save it as UTF-8")]
     for number, raw in enumerate(data.removeprefix(_BOM).split(b"\n"), start=1):
         line = ""
         try:

@@ -10,6 +10,7 @@ from pyfpm.config.draft import Draft
 from pyfpm.config.options import PoolOptions
 from pyfpm.config.reach import Person, find_refusal, locate
 from pyfpm.errors import Problem
+from pyfpm.kernel.folders import real_path
 
 # What applications rely on without knowing; none of it is needed by pyfpm itself.
 _EXPECTED = (
@@ -30,7 +31,7 @@ def notice_chroot(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     """What a complete root would have."""
     if pool.chroot is None or not os.path.isdir(pool.chroot):
         return
-    root = os.path.realpath(pool.chroot)
+    root = real_path(pool.chroot)
     missing = [name for name in _EXPECTED if not os.path.lexists(os.path.join(root, name))]
     if missing:
         yield draft.problem(
@@ -42,7 +43,7 @@ def notice_chroot(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
 
 def check_chroot(draft: Draft, pool: PoolOptions, person: Person | None) -> Iterator[Problem]:
     """The root folder, and in it the interpreter, the directory, and /proc."""
-    root = os.path.realpath(pool.chroot or "/")
+    root = real_path(pool.chroot or "/")
     if not os.path.isdir(root):
         wrong = "is not a folder" if os.path.exists(root) else "does not exist"
         yield draft.problem("chroot", f"{pool.chroot} {wrong}; name the folder of a complete root")
@@ -73,8 +74,8 @@ def _check_inside(
         said = "" if option in draft.entries else ", the default,"
         yield draft.problem(
             option,
-            f"there is no {what} {path}{said} inside {pool.chroot}; with chroot, write the path as"
-            " it is in there",
+            f"there is no {what} {path}{said} inside the root folder {pool.chroot}; with chroot,"
+            " write the path as it is in there",
         )
         return
     letters = "rx" if option == "directory" else "x"
@@ -82,6 +83,6 @@ def _check_inside(
     if person is not None and refusal is not None:
         yield draft.problem(
             option,
-            f"user {person.name} cannot reach {path} inside {pool.chroot}: {refusal.path} has mode"
-            f" {refusal.mode:04o}; run `{refusal.remedy()}`",
+            f"user {person.name} cannot reach {path} inside the root folder {pool.chroot}:"
+            f" {refusal.path} has mode {refusal.mode:04o}; run `{refusal.remedy()}`",
         )

@@ -19,6 +19,7 @@ from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.values import Sandbox
 from pyfpm.errors import Problem
 from pyfpm.policy import ProcessManager
+from pyfpm.units import counted
 
 # sun_path holds 108 bytes, the NUL at its end included (unix(7)).
 _LONGEST_SOCKET_PATH = 107
@@ -45,6 +46,11 @@ def check_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
         yield from _check_paths_inside(draft)
     if pool.ping_path is not None and pool.ping_path == pool.pm_status_path:
         yield draft.problem("ping.path", "is pm.status_path too; give each its own path")
+    if pool.rlimit_as == 0:
+        yield draft.problem(
+            "rlimit_as",
+            "0 leaves no process room to start in; write 512M, say, or unlimited",
+        )
     if pool.sandbox is not Sandbox.OFF and not pool.no_new_privs:
         yield draft.problem(
             "no_new_privs",
@@ -91,8 +97,8 @@ def check_across(
     if 0 < main_options.process_max < at_start:
         yield main.problem(
             "process.max",
-            f"{main_options.process_max} is less than the {at_start} workers that the pools start"
-            " with; raise it, or lower pm.start_servers or pm.max_children",
+            f"{main_options.process_max} is less than the {counted(at_start, 'worker')} that the"
+            " pools start with; raise it, or lower pm.start_servers or pm.max_children",
         )
 
 
@@ -191,6 +197,7 @@ def _check_paths_inside(draft: Draft) -> Iterator[Problem]:
         text = "" if entry is None else entry.text
         for path in _LISTED.findall(text) if option in _SANDBOX_LISTS else [text]:
             if path and not path.startswith(("/", '"/', "%")):
+                draft.failed.add(option)
                 yield draft.problem(
                     option,
                     f"{path!r} is relative; with chroot, write the path from / as it is in there",
@@ -207,23 +214,30 @@ def _check_spare_servers(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     least, most = pool.pm_min_spare_servers, pool.pm_max_spare_servers
     children, start = pool.pm_max_children, pool.pm_start_servers
 
-    def said(option: str, value: int) -> str:
-        return f"{option} ({value}{'' if option in draft.entries else ', its default here'})"
+    def said(option: str, value: int, beside: str) -> str:
+        """The value, and where it stands if that is not the section of what is refused."""
+        entry, refused = draft.entries.get(option), draft.entries.get(beside)
+        if entry is None:
+            return f"{option} ({value}, its default here)"
+        elsewhere = refused is not None and refused.section != entry.section
+        return f"{option} ({value}, {entry.origin})" if elsewhere else f"{option} ({value})"
 
     for option, value in (("pm.min_spare_servers", least), ("pm.max_spare_servers", most)):
         if value > children and option in draft.entries:
-            limit = said("pm.max_children", children)
+            limit = said("pm.max_children", children, option)
             yield draft.problem(option, f"{value} is more than {limit}; lower it or raise that")
     if most < least:
-        minimum = said("pm.min_spare_servers", least)
+        minimum = said("pm.min_spare_servers", least, "pm.max_spare_servers")
         yield draft.problem(
             "pm.max_spare_servers", f"{most} is less than {minimum}; raise it or lower that"
         )
     elif not least <= start <= most:
+        option = "pm.start_servers"
+        minimum = said("pm.min_spare_servers", least, option)
+        maximum = said("pm.max_spare_servers", most, option)
         yield draft.problem(
-            "pm.start_servers",
-            f"{start} is not between {said('pm.min_spare_servers', least)}"
-            f" and {said('pm.max_spare_servers', most)}; choose a number between them",
+            option,
+            f"{start} is not between {minimum} and {maximum}; choose a number between them",
         )
 
 
@@ -258,7 +272,7 @@ def _check_room_beside(draft: Draft, control: str) -> Iterator[Problem]:
     if longer > 0 and size <= _LONGEST_SOCKET_PATH < size + longer:
         yield draft.problem(
             "control",
-            f"{folder} is {size + longer - _LONGEST_SOCKET_PATH} bytes too long for the"
+            f"{folder} is {counted(size + longer - _LONGEST_SOCKET_PATH, 'byte')} too long for the"
             " name under which the socket is made there; choose a shorter folder",
         )
 

@@ -74,8 +74,12 @@ def _refusal(name: str) -> str:
         )
     if _SUPERVISOR.fullmatch(name):
         return "supervisor's sections are not supported yet; remove it"
-    known = ["pyfpm", DEFAULTS, "include", "pool:"]
-    close = difflib.get_close_matches(name, [*known, f"pool:{name.partition(':')[2]}"], 1, 0.7)
+    lower, _, pool = name.partition(":")
+    known = ["pyfpm", DEFAULTS, "include", f"pool:{pool or 'NAME'}"]
+    wanted = f"{lower.lower()}:{pool}" if pool else lower.lower()
+    if wanted == "pool":
+        wanted = "pool:NAME"
+    close = difflib.get_close_matches(wanted, known, 1, 0.7)
     guess = _EQUIVALENTS.get(name) or (close[0] if close else f"pool:{name}")
     return (
         f"unknown section, did you mean [{guess}]?"
@@ -108,9 +112,15 @@ def _same_option(option: Option, first: Entry) -> str:
 
 def _unknown(key: str, scope: Scope) -> str:
     other = POOL if scope is MAIN else MAIN
-    if other.option_for(key) is not None:
+    option = other.option_for(key)
+    if option is not None and option.planned:
+        return "not supported yet; remove it"
+    if option is not None:
         return f"stands in the wrong section; it belongs in {other.section}"
-    close = difflib.get_close_matches(key, scope.by_any_name, 1)
+    if key == "include":
+        return "is a section here; write [include], and below it files = pools.d/*.conf"
+    begun = [name for name in scope.by_any_name if name.startswith(key)]
+    close = difflib.get_close_matches(key, scope.by_any_name, 1) or begun
     if close:
         return f"unknown key, did you mean {close[0]}?"
     return "unknown key; `pyfpm options` lists the keys that there are"

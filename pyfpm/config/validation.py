@@ -36,12 +36,20 @@ def validate_draft(draft: Draft, environ: Mapping[str, str]) -> tuple[list[Probl
     for _, key, error in flatten_errors(config, result):
         draft.failed.add(key)
         if error is not False:
-            problems.append(entries[key].problem(str(error)))
+            problems.append(entries[key].problem(_complaint(draft, entries[key], str(error))))
         elif key not in draft.entries:
             wants = draft.scope.by_name[key].kind.wants
             problems.append(draft.problem(key, f"is required; write {wants}"))
     draft.values = {key: config[key] for key in config if key not in draft.failed}
     return problems, notices
+
+
+def _complaint(draft: Draft, entry: Entry, error: str) -> str:
+    """What is wrong with an entry; for one that is empty, that leaving it out would do."""
+    option = draft.scope.option_for(entry.key)
+    if entry.text or option is None or option.required or "empty" in error:
+        return error
+    return f"is empty; write {option.kind.wants}, or leave the key out for its default"
 
 
 def _expanded(

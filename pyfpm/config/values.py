@@ -1,8 +1,12 @@
 """The closed sets among the options' values, and the path of an application."""
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
 
 _PROCESSORS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _PERCENT = re.compile(r"([0-9]{1,3})\s*%")
@@ -68,12 +72,43 @@ class AppPath:
         return f"{self.module}:{self.attribute}"
 
 
+def parse_each(parse: Callable[[str], _Value], words: Iterable[str]) -> tuple[_Value, ...]:
+    """Every word of a list as a value; ValueError tells of each that is wrong.
+
+    Words with the same remedy, which stands behind the first semicolon, share one.
+    """
+    found: list[_Value] = []
+    wrong: dict[str, list[str]] = {}
+    for word in words:
+        try:
+            found.append(parse(word))
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            wrong.setdefault(remedy, []).append(what)
+    if wrong:
+        several = (f"{', '.join(whats)}; {remedy}" for remedy, whats in wrong.items())
+        raise ValueError("; ".join(text.removesuffix("; ") for text in several))
+    return tuple(found)
+
+
 def parse_app_path(text: str) -> AppPath:
     """`shop.wsgi:application`, or `shop.wsgi:sites.main` for an attribute of an attribute."""
     match = _APP.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not module:callable; write it as shop.wsgi:application")
+    # `hello.py:app` would be the module `py` in the package `hello`, and nobody means that.
+    if match is None or match[1].endswith(".py"):
+        remedy = guess_app(text) or "shop.wsgi:application"
+        raise ValueError(f"{text!r} is not module:callable; write it as {remedy}")
     return AppPath(match[1], match[2])
+
+
+def guess_app(text: str) -> str:
+    """What was probably meant by an application that is named by its file; empty if unclear."""
+    module, _, name = text.partition(":")
+    if module.startswith("/"):  # of a whole path its folder belongs into `directory`
+        module = module.rpartition("/")[2]
+    module = module.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
+    guess = f"{module}:{name or 'app'}"
+    return guess if guess != text and _APP.fullmatch(guess) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +144,7 @@ def parse_share(text: str) -> Share:
         return Share(int(match[1]))
     if _COUNT.fullmatch(text) and int(text):
         return Share(0, int(text))
-    raise ValueError(f"{text!r} is no part of a whole; write 25%, or a number from 1 on")
+    raise ValueError(f"{text!r} is neither a percentage nor a number from 1 on; write 25% or 2")
 
 
 def format_share(share: Share) -> str:
@@ -119,15 +154,17 @@ def format_share(share: Share) -> str:
 
 def parse_processors(text: str) -> tuple[int, ...]:
     """Numbers of processors, in order, from `0-3,6`; the form that the kernel uses too."""
-    numbers: set[int] = set()
-    for part in text.replace(",", " ").split():
-        match = _PROCESSORS.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"{part!r} is no processor and no range of them; write 0-3,6")
-        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    if not numbers:
+    ranges = parse_each(_parse_range, text.replace(",", " ").split())
+    if not ranges:
         raise ValueError("the value is empty; write the processors as 0-3,6")
-    return tuple(sorted(numbers))
+    return tuple(sorted({number for numbers in ranges for number in numbers}))
+
+
+def _parse_range(part: str) -> range:
+    match = _PROCESSORS.fullmatch(part)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        raise ValueError(f"{part!r} is no processor and no range of them; write 0-3,6")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 def format_processors(numbers: tuple[int, ...]) -> str:

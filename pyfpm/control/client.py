@@ -23,7 +23,7 @@ from pyfpm.control.protocol import (
     decode_reply,
     encode_request,
 )
-from pyfpm.errors import ControlError
+from pyfpm.errors import ControlError, reason_of
 
 
 class ControlClient:
@@ -89,7 +89,7 @@ class ControlClient:
         except OSError as error:
             self.close()
             raise ControlError(
-                f"the master at {self.path} went away: {error.strerror or error}",
+                f"the master at {self.path} went away: {reason_of(error)}",
                 ExitCode.NO_MASTER,
             ) from None
 
@@ -123,12 +123,19 @@ class ControlClient:
             return self._sock
         guard_private_folder(self.path, os.geteuid())
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(self._timeout_s)
         try:
-            sock.connect(self.path)
+            _connect_in_turn(sock, self.path, self._timeout_s)
+        except BlockingIOError:
+            sock.close()
+            raise ControlError(
+                f"the master at {self.path} is busy: no place at its socket for"
+                f" {self._timeout_s:g} s; try again",
+                ExitCode.NO_MASTER,
+            ) from None
         except OSError as error:
             sock.close()
             raise _connect_error(self.path, error) from None
+        sock.settimeout(self._timeout_s)
         self._sock = sock
         return sock
 
@@ -149,14 +156,36 @@ class ControlClient:
             self._pending += data
         line = bytes(self._pending[:end])
         del self._pending[: end + 1]
+        if not line.startswith(b"{"):
+            self.close()
+            raise ControlError(
+                f"what answers at {self.path} is no master of pyfpm", ExitCode.NO_MASTER
+            )
         return decode_reply(line)
+
+
+def _connect_in_turn(sock: socket.socket, path: str, timeout_s: float) -> None:
+    """Connect, and wait for a place where the backlog is full; BlockingIOError after the timeout.
+
+    A non-blocking connect, which is what Python's own timeout makes, fails at once there, and who
+    asks now and then has no luck among those who wait. So the kernel waits, which lets those who
+    wait in one after the other (unix_stream_connect, which heeds SO_SNDTIMEO).
+    """
+    seconds = int(timeout_s)
+    limit = struct.pack("ll", seconds, int((timeout_s - seconds) * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    while True:
+        sock.connect(path)
+        # Interrupted by a signal, Python believes it connected: with TCP it would be under way.
+        with contextlib.suppress(OSError):
+            sock.getpeername()
+            return
 
 
 def _connect_error(path: str, error: OSError) -> ControlError:
     if isinstance(error, PermissionError):
         return ControlError(f"control socket {path}: permission denied", ExitCode.NOT_PERMITTED)
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-        return ControlError(f"no master answers at {path}", ExitCode.NO_MASTER)
-    return ControlError(
-        f"no master answers at {path}: {error.strerror or error}", ExitCode.NO_MASTER
-    )
+        hint = "start it with `pyfpm start`, or name its configuration with -c"
+        return ControlError(f"no master answers at {path}: {hint}", ExitCode.NO_MASTER)
+    return ControlError(f"no master answers at {path}: {reason_of(error)}", ExitCode.NO_MASTER)

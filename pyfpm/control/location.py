@@ -5,7 +5,7 @@ import stat
 from collections.abc import Mapping
 
 from pyfpm.control.protocol import ExitCode
-from pyfpm.errors import ControlError
+from pyfpm.errors import ControlError, reason_of
 from pyfpm.kernel.folders import find_exposure, make_folder
 
 
@@ -39,7 +39,7 @@ def prepare_folder(path: str, uid: int) -> None:
     try:
         make_folder(folder, mode)
     except OSError as error:
-        raise ControlError(f"make control folder {folder}: {error.strerror}") from None
+        raise ControlError(f"make control folder {folder}: {reason_of(error)}") from None
     guard_private_folder(path, uid)
     found = find_exposure(folder, {uid})
     if found is not None and found.owner is not None:

@@ -29,7 +29,7 @@ from pyfpm.control.protocol import (
     decode_request,
     encode_reply,
 )
-from pyfpm.control.socket_file import SocketFile
+from pyfpm.control.socket_file import BACKLOG, SocketFile
 from pyfpm.errors import ControlError, PyfpmError
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,8 @@ class ControlServer:
         self._server = await asyncio.start_unix_server(
             self._serve_client, sock=self._file.sock.dup(), limit=MAX_REQUEST_BYTES
         )
+        # asyncio has cut it to 100, which is also how many it accepts before others have a turn.
+        self._file.sock.listen(BACKLOG)
 
     def change_access(self, *, owner: str | None, group: str | None, mode: int) -> None:
         """Who may connect from now on, as in the constructor; ControlError where that fails."""

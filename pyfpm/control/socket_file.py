@@ -15,7 +15,7 @@ from pwd import getpwnam
 from typing import Self
 
 from pyfpm.control.protocol import ExitCode
-from pyfpm.errors import ControlError, SpawnError
+from pyfpm.errors import ControlError, SpawnError, reason_of
 from pyfpm.kernel.sock_diag import read_file_inode
 from pyfpm.kernel.socket_path import (
     FileIdentity,
@@ -27,7 +27,8 @@ from pyfpm.kernel.socket_path import (
     remove_file,
 )
 
-BACKLOG = 64
+BACKLOG = 2**31 - 1
+"""As long as the system allows: listen(2) cuts it to net.core.somaxconn."""
 
 
 class SocketFile:
@@ -62,7 +63,7 @@ class SocketFile:
                 remove_file(temporary, identity)
         except OSError as error:
             sock.close()
-            raise ControlError(f"control socket {path}: {error.strerror or error}") from None
+            raise ControlError(f"control socket {path}: {reason_of(error)}") from None
         except ControlError:
             sock.close()
             raise
@@ -94,7 +95,7 @@ class SocketFile:
             if self._identity is not None:
                 change_access(self.path, self._identity, mode, access)
         except OSError as error:
-            raise ControlError(f"control socket {self.path}: {error.strerror}") from None
+            raise ControlError(f"control socket {self.path}: {reason_of(error)}") from None
 
     def remove(self) -> None:
         """Close the socket and remove the file, unless another one stands there by now."""

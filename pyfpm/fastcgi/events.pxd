@@ -30,6 +30,7 @@ cdef class Abort(_Fields):
 cdef class Send(_Fields):
     cdef public bytes data
     cdef public bint close
+    cdef public str fault
 
 cdef class Stdout(_Fields):
     cdef public object request_id

@@ -100,14 +100,17 @@ class Send(_Fields):
     """Bytes that must be written to the peer, in the order of the events.
 
     `close` is true where the peer expects the connection to be closed after them: a request
-    refused at its BEGIN that did not ask to keep the connection.
+    refused at its BEGIN that did not ask to keep the connection. `fault` says what is wrong with a
+    request that they refuse, and is empty where they refuse nothing: a second request on a busy
+    connection is told so, which is how peers find out (§3.5, CANT_MPX_CONN).
     """
 
-    __slots__ = ("close", "data")
+    __slots__ = ("close", "data", "fault")
 
-    def __init__(self, data: bytes, close: bool = False) -> None:
+    def __init__(self, data: bytes, close: bool = False, fault: str = "") -> None:
         self.data = data
         self.close = close
+        self.fault = fault
 
 
 class Stdout(_Fields):

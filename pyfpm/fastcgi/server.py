@@ -138,6 +138,11 @@ class ServerConnection:
         """Bytes held inside: an unfinished record and an unfinished PARAMS stream."""
         return len(self._pending) + len(self._params)
 
+    @property
+    def role(self) -> Role:
+        """The role of the active request, or of the one before."""
+        return self._role
+
     def is_quiet(self) -> bool:
         """No request is active and nothing is buffered: another process may go on from here."""
         return not (self._active_id or self._pending)
@@ -219,10 +224,11 @@ class ServerConnection:
             refusal = encode_end_request(request_id, 0, ProtocolStatus.CANT_MPX_CONN)
             events.append(Send(refusal))
             return
-        role = _ROLES.get(content[0] << 8 | content[1])
+        number = content[0] << 8 | content[1]
+        role = _ROLES.get(number)
         if role is None or role not in self._roles:
             refusal = encode_end_request(request_id, 0, ProtocolStatus.UNKNOWN_ROLE)
-            events.append(Send(refusal, not keep_conn))
+            events.append(Send(refusal, not keep_conn, f"role {number} is not served"))
             return
         self._active_id = request_id
         self._role = role

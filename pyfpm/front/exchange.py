@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from pyfpm.config.addresses import Address, TcpAddress, UnixAddress, format_address
-from pyfpm.errors import ProtocolError, PyfpmError
+from pyfpm.errors import ProtocolError, PyfpmError, reason_of
 from pyfpm.fastcgi import (
     ClientConnection,
     EndRequest,
@@ -65,8 +65,8 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return sock
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResponderUnreachableError(f"connect {format_address(address)}: {reason}") from None
+        place = format_address(address)
+        raise ResponderUnreachableError(f"connect {place}: {reason_of(error)}") from None
 
 
 class Exchange:
@@ -141,7 +141,7 @@ class Exchange:
             pass
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise ResponderError(f"send to the responder: {error.strerror}") from None
+                raise ResponderError(f"send to the responder: {reason_of(error)}") from None
             # The responder takes no more; what it has to say about that may still arrive.
             self._is_body_sent = True
             self._unsent = memoryview(b"")
@@ -152,7 +152,7 @@ class Exchange:
         except BlockingIOError:  # poll may report what another check then takes back
             return b""
         except OSError as error:
-            raise ResponderError(f"the responder broke off: {error.strerror}") from None
+            raise ResponderError(f"the responder broke off: {reason_of(error)}") from None
         if not data:
             raise ResponderError("the responder closed the connection before the end of its answer")
         return data

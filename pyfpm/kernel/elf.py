@@ -12,19 +12,18 @@ _LONGEST_PATH = 4096
 _TABLE = {1: ("28xI10xHH", "IIIII12x"), 2: ("32xQ14xHH", "I4xQ16xQ16x")}
 
 
-def read_loader(path: str) -> str:
+def read_loader(file: BinaryIO) -> str:
     """The dynamic loader that a program names; empty where it needs none or is no ELF program.
 
     OSError where the file cannot be read.
     """
-    with open(path, "rb") as file:
-        head = file.read(_HEADER_BYTES)
-        if len(head) < _HEADER_BYTES or head[:4] != _MAGIC or head[4] not in _TABLE:
-            return ""
-        try:
-            return _read_loader(file, head)
-        except (struct.error, ValueError, OverflowError):  # it claims more than it holds
-            return ""
+    head = file.read(_HEADER_BYTES)
+    if len(head) < _HEADER_BYTES or head[:4] != _MAGIC or head[4] not in _TABLE:
+        return ""
+    try:
+        return _read_loader(file, head)
+    except (struct.error, ValueError, OverflowError):  # it claims more than it holds
+        return ""
 
 
 def _read_loader(file: BinaryIO, head: bytes) -> str:

@@ -11,8 +11,10 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-# As many symbolic links as the kernel follows before ELOOP (path_resolution(7)).
-_MOST_LINKS = 40
+MOST_LINKS = 40
+"""As many symbolic links as the kernel follows before ELOOP (path_resolution(7))."""
+MOST_STEPS = 1000
+"""Of a way: forty links of 4,096 bytes could take a tenth of a second, each time."""
 
 
 def make_folder(path: str, mode: int) -> None:
@@ -32,12 +34,14 @@ def way_to(path: str, root: str = "/") -> Iterator[str]:
     """Every folder and symbolic link on the way to `path` from `root` on, and where it ends.
 
     Links are followed one by one, as for a process with that root folder. It ends early where there
-    are too many of them, and does not ask whether a place exists.
+    are too many of them, or of steps, and does not ask whether a place exists.
     """
-    waiting = _components(path)
+    waiting = components(path)
     place, links = root, 0
     yield place
-    while waiting:
+    for _ in range(MOST_STEPS):
+        if not waiting:
+            return
         name = waiting.pop()
         if name == "..":
             place = place if place == root else os.path.dirname(place)
@@ -45,17 +49,48 @@ def way_to(path: str, root: str = "/") -> Iterator[str]:
             continue
         step = os.path.join(place, name)
         yield step
-        if not os.path.islink(step):
+        target = _read_link(step)
+        if not target:
             place = step
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > MOST_LINKS:
             return
-        target = os.readlink(step)
         if target.startswith("/"):
             place = root
             yield place
-        waiting += _components(target)
+        waiting += components(target)
+
+
+def _read_link(path: str) -> str:
+    """Where a symbolic link leads; empty for what is none, or is none any more."""
+    try:
+        return os.readlink(path)
+    except OSError:  # looking first would leave a moment in which it changes
+        return ""
+
+
+def real_path(path: str) -> str:
+    """Where a path leads; what does not exist of it stays as it is written.
+
+    As os.path.realpath, which calls itself once for every link, and so ends with a RecursionError
+    where somebody has made a thousand of them. The kernel follows MOST_LINKS.
+    """
+    missing: list[str] = []
+    place = path.rstrip("/") or "/"
+    while True:
+        try:
+            descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            if place == os.path.dirname(place):
+                return path
+            place, name = os.path.split(place)
+            missing.insert(0, name)
+            continue
+        try:
+            return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), *missing)
+        finally:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +135,54 @@ def find_exposure(folder: str, trusted: Collection[int]) -> Exposure | None:
     return None
 
 
-def _components(path: str) -> list[str]:
+def is_in_hands_of(trusted: Collection[int], path: str, root: str = "/") -> bool:
+    """Whether nobody but `trusted` decides whether `path` is there, and who gets to it.
+
+    Looks at everything on the way that exists, for a process with that root folder. What is missing
+    can have been removed by whoever may write the folder that it is missing from.
+    """
+    ways = [way_to(root)] if root != "/" else []
+    for way in (*ways, way_to(path, root)):
+        folder = None
+        for place in way:
+            try:
+                facts = os.lstat(place)
+            except OSError:
+                return folder is None or not _is_shared(folder)
+            is_sticky = facts.st_mode & stat.S_ISVTX
+            if facts.st_uid not in trusted or (_is_shared(facts) and not is_sticky):
+                return False
+            folder = facts
+    return True
+
+
+def find_foreign_link(trusted: Collection[int], path: str, root: str = "/") -> str:
+    """The first symbolic link on the way that belongs to somebody else; empty without one."""
+    for place in way_to(path, root):
+        try:
+            facts = os.lstat(place)
+        except OSError:
+            return ""
+        if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in trusted:
+            return place
+    return ""
+
+
+def is_for_everybody(folder: str) -> bool:
+    """Whether everybody may make files in it, as in /tmp."""
+    try:
+        return bool(os.stat(folder).st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
+def _is_shared(facts: os.stat_result) -> bool:
+    """Whether others than its owner may write a folder; an access list shows as its group's."""
+    if not stat.S_ISDIR(facts.st_mode):
+        return False
+    return bool(facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and facts.st_gid))
+
+
+def components(path: str) -> list[str]:
     """The names of a path, last one first."""
     return [name for name in reversed(path.split("/")) if name not in {"", "."}]

@@ -12,6 +12,7 @@ The kernel's own page: Documentation/userspace-api/landlock.rst.
 """
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -73,6 +74,14 @@ EXECUTE = READ | Access.EXECUTE
 # writes is not what it can run.
 WRITE = READ | (Access.every() & ~(Access.EXECUTE | Access.MAKE_CHAR | Access.MAKE_BLOCK))
 
+_ABSENCES = {
+    errno.ENOSYS: "it has no Landlock (Linux 5.13), or a container's filter of system calls does"
+    " not know it yet",
+    errno.EOPNOTSUPP: "it was booted without Landlock: add landlock to lsm= on its command line",
+    errno.EPERM: "a filter of system calls refuses Landlock: have the container's seccomp profile"
+    " allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self",
+}
+
 _OF_FILES = (
     Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 )
@@ -82,19 +91,21 @@ _SCOPES_SINCE = 6
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What the running kernel can refuse; `abi` is 0 where it has no Landlock."""
+    """What the running kernel can refuse; without Landlock `abi` is 0, and `absence` says why."""
 
     abi: int
     access: Access
     scopes: Scope
+    absence: str = ""
 
 
 def read_support() -> Support:
     """Ask the kernel."""
     try:
         abi = _call(_CREATE_RULESET, None, 0, _ASK_VERSION)
-    except OSError:  # ENOSYS: not built in; EOPNOTSUPP: switched off at boot; EPERM: seccomp
-        return Support(0, Access(0), Scope(0))
+    except OSError as error:
+        absence = _ABSENCES.get(error.errno or 0, f"Landlock: {error.strerror}")
+        return Support(0, Access(0), Scope(0), absence)
     scopes = Scope(0)
     if abi >= _SCOPES_SINCE:
         # Tried one by one: there are kernels of distributions that have only one of the two.
@@ -121,7 +132,7 @@ def known_access(abi: int) -> Access:
 def missing_walls(support: Support) -> list[str]:
     """What a kernel cannot refuse, in words, with the Linux that can."""
     if not support.abi:
-        return ["anything: it has no Landlock, or was booted without it (Linux 5.13)"]
+        return [f"anything: {support.absence or _ABSENCES[errno.ENOSYS]}"]
     walls = [
         (Access.TRUNCATE & ~support.access, "truncating files (Linux 6.2)"),
         (Access.IOCTL_DEV & ~support.access, "ioctl on devices (Linux 6.10)"),

@@ -4,10 +4,18 @@ Whoever can change a folder on the way decides which file is opened in the end: 
 a hard link to somebody else's file, or another folder in the place of this one. So nobody but root
 and the master's own user may be able to, and then nothing can change between a look and the opening
 either. `pyfpm check` and the opening ask the same questions, here.
+
+In a container the folders at the top often belong to a user of the machine around it: `/` of a
+rootless one, or what a volume is mounted into (kernel.owner). No process in here is or can be that
+user, no pool is; and who owns `/` could exchange pyfpm itself. Should that be an ordinary user
+out there, then so is this master, with as little to lose. That holds only where the owner of the
+folder above put it there: in one where everybody may make another, as in /tmp, it may be anybody's.
 """
 
 import os
 import stat
+
+from pyfpm.kernel.owner import is_owner_unknown
 
 # As many symbolic links as the kernel follows before ELOOP (path_resolution(7)).
 _MOST_LINKS = 40
@@ -25,7 +33,7 @@ def find_folder_fault(folder: str) -> str:
     """
     place, names, links = "/", _names(folder), 0
     while names:
-        if os.geteuid() == 0 and _is_open(os.stat(place), stat.S_IWOTH):
+        if os.geteuid() == 0 and _is_open(place, stat.S_IWOTH):
             return _fault(place)
         name = names.pop()
         step = os.path.join(place, name)
@@ -34,14 +42,14 @@ def find_folder_fault(folder: str) -> str:
             place = os.path.dirname(place)
         elif not stat.S_ISLNK(found.st_mode):
             place = step
-        elif not _is_trusted(found) or links == _MOST_LINKS:
+        elif not _is_trusted_link(found, place) or links == _MOST_LINKS:
             return f"{step} is a symbolic link of user {found.st_uid}: name the folder itself"
         else:
             links += 1
             target = os.readlink(step)
             place = "/" if target.startswith("/") else place
             names += _names(target)
-    return _fault(place) if _is_open(os.stat(place), stat.S_IWGRP | stat.S_IWOTH) else ""
+    return _fault(place) if _is_open(place, stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
 def find_file_fault(path: str, found: os.stat_result, *, by_workers: bool) -> str:
@@ -72,14 +80,36 @@ def _is_trusted(found: os.stat_result) -> bool:
     return found.st_uid in (0, os.geteuid())
 
 
-def _is_open(folder: os.stat_result, bits: int) -> bool:
+def _is_trusted_link(link: os.stat_result, folder: str) -> bool:
+    """A link cannot be asked whose it is: it has to be its folder's owner's, and no guest's."""
+    if _is_trusted(link):
+        return True
+    found = os.stat(folder)
+    is_guests = link.st_uid != found.st_uid or found.st_mode & stat.S_IWOTH
+    return not is_guests and is_owner_unknown(folder)
+
+
+def _is_open(folder: str, bits: int) -> bool:
     """Whether others can put something else in the place of what is in there."""
-    writable = folder.st_mode & bits and not folder.st_mode & stat.S_ISVTX
-    return not _is_trusted(folder) or bool(writable)
+    found = os.stat(folder)
+    if found.st_mode & bits and not found.st_mode & stat.S_ISVTX:
+        return True
+    return not (_is_trusted(found) or _is_from_outside(folder))
+
+
+def _is_from_outside(folder: str) -> bool:
+    """Whether it belongs to a user of the machine around this container, and is meant to be here.
+
+    `/` is its own folder above.
+    """
+    above = os.stat(os.path.dirname(folder))
+    is_meant = folder == "/" or not above.st_mode & stat.S_IWOTH
+    return is_meant and is_owner_unknown(folder)
 
 
 def _fault(folder: str) -> str:
-    return (
-        f"others can write there: use a folder that only root or the master's user can write"
-        f" (chmod go-w {folder})"
-    )
+    found = os.stat(folder)
+    owned = f"{folder} belongs to user {found.st_uid}"
+    why = f"chmod go-w {folder}" if _is_trusted(found) else owned
+    text = "others can write there: use a folder that only root or the master's user can write"
+    return f"{text} ({why})"

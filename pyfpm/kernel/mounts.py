@@ -1,7 +1,9 @@
-"""Folders as mounts of their own: a way in that leads nowhere else."""
+"""Mounts: a folder as one of its own, a way in that leads nowhere else; and whose a mount is."""
 
 import ctypes
 import os
+import re
+from contextlib import suppress
 
 _OPEN_TREE = 428  # the same number on every architecture but alpha; ENOSYS before Linux 5.2
 _AT_FDCWD = -100
@@ -30,3 +32,33 @@ def leads_out(folder: int) -> bool:
     """Whether `..` of the descriptor of a folder is another place than the folder itself."""
     here, above = os.stat(".", dir_fd=folder), os.stat("..", dir_fd=folder)
     return (here.st_dev, here.st_ino) != (above.st_dev, above.st_ino)
+
+
+def mount_of(descriptor: int) -> int:
+    """The number of the mount that an open file lies on; the file system is not asked."""
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
+        for line in file:
+            if line.startswith(b"mnt_id:"):
+                return int(line.split()[1])
+    raise OSError(f"the kernel does not say which mount descriptor {descriptor} is on")
+
+
+def find_mounter(device: int) -> int | None:
+    """The user who made the mount that a file (st_dev) lies on, as far as it need not be root.
+
+    On a FUSE mount the owner of a file is what the mount's user says. None for other mounts.
+    """
+    with suppress(OSError), open("/proc/self/mountinfo", "rb") as file:
+        return parse_mounter(file.read(), device)
+    return None
+
+
+def parse_mounter(mountinfo: bytes, device: int) -> int | None:
+    """The same from the text of /proc/self/mountinfo (proc(5))."""
+    wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(b" - ")
+        if source.startswith(b"fuse") and mount.split()[2:3] == [wanted]:
+            user = re.search(rb"\buser_id=(\d+)", source)
+            return int(user[1]) if user else None
+    return None

@@ -28,6 +28,11 @@ def open_child(pid: int) -> int | None:
     return pidfd
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether a child has ended; it is not reaped."""
+    return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def send_signal(pidfd: int, signum: int) -> bool:
     """Signal the process behind `pidfd`; False if it is gone."""
     try:

@@ -16,16 +16,17 @@ def resident_bytes(pid: int) -> int:
 
 
 def real_uid(pid: int) -> int | None:
-    """The real user of a process; None if it is gone.
+    """The real user of a process; None if it is gone, or hidden from us (hidepid, proc(5)).
 
-    Not the owner of /proc/PID, which is root for a process that may not be dumped.
+    Not the owner of /proc/PID, which is root for a process that may not be dumped. OSError where
+    there is no descriptor left to look.
     """
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             for line in status:
                 if line.startswith(b"Uid:"):
                     return int(line.split()[1])
-    except (OSError, ValueError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
         pass
     return None
 

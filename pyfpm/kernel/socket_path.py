@@ -20,6 +20,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterator
 
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.sock_diag import read_file_inode
@@ -98,7 +99,7 @@ def change_access(
 
     `identity` is its device and inode: no symbolic link that somebody put in its place is followed.
     At no moment does it admit anybody whom neither the old settings admit nor the new ones. OSError
-    where it is not possible.
+    where it is not possible, with what it takes where that is a capability.
     """
     found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -112,8 +113,10 @@ def change_access(
             # modes allow is safe then.
             _set_mode(itself, before, before & mode)
             before &= mode
-            os.chown(itself, *owner)
-        _set_mode(itself, before, mode)
+            with _naming("change its owner or group", "CAP_CHOWN"):
+                os.chown(itself, *owner)
+        with _naming("change its mode", "CAP_FOWNER"):  # since it may be another user's by now
+            _set_mode(itself, before, mode)
     finally:
         os.close(found)
 
@@ -124,6 +127,15 @@ def remove_file(path: str, identity: FileIdentity) -> None:
         found = os.lstat(path)
         if (found.st_dev, found.st_ino) == identity:
             os.unlink(path)
+
+
+@contextlib.contextmanager
+def _naming(step: str, capability: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        reason = f"{step}: {error.strerror}: that takes {capability}"
+        raise PermissionError(error.errno, reason) from error
 
 
 def _is_bound_to(sock: socket.socket, inode: int) -> bool:

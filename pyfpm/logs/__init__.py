@@ -6,6 +6,7 @@ WARNING, and ALERT at the top, because those are the words of PHP-FPM's `log_lev
 
 from pyfpm.logs.accesslog import AccessFile
 from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log
+from pyfpm.logs.formats import count_lines
 from pyfpm.logs.levels import Level
 from pyfpm.logs.slowlog import SlowEntry, SlowLog, describe_request
 from pyfpm.logs.writer import Log
@@ -17,6 +18,7 @@ __all__ = [
     "LogSettings",
     "SlowEntry",
     "SlowLog",
+    "count_lines",
     "describe_request",
     "open_log",
     "reopen_log",

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import TextIO
 
-from pyfpm.errors import PyfpmError
+from pyfpm.errors import PyfpmError, reason_of
 from pyfpm.kernel.log_path import STDERR_NAMES, find_file_fault, find_folder_fault
 from pyfpm.logs.formats import JsonFormatter, TextFormatter
 from pyfpm.logs.levels import Level
@@ -130,7 +130,7 @@ def open_file(path: str, *, by_workers: bool) -> int:
     try:
         descriptor = os.open(path, flags, _FILE_MODE)
     except OSError as error:
-        reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
+        reason = "it is a symbolic link" if os.path.islink(path) else reason_of(error)
         raise PyfpmError(f"open log {path}: {reason}") from error
     fault = find_file_fault(path, os.fstat(descriptor), by_workers=by_workers)
     if fault:
@@ -143,6 +143,6 @@ def _check_folder(folder: str) -> None:
     try:
         fault = find_folder_fault(folder)
     except OSError as error:
-        raise PyfpmError(f"open log in {folder}: {error.strerror}") from error
+        raise PyfpmError(f"open log in {folder}: {reason_of(error)}") from error
     if fault:
         raise PyfpmError(f"open log in {folder}: {fault}")

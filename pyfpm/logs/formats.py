@@ -15,6 +15,9 @@ from pyfpm.logs.levels import name_of
 LINES_MOST = 200
 """Of one message: a text of 64 KiB may consist of line breaks, and each line gets a prefix."""
 
+OUTPUT = "output"
+"""The event of what workers print: nobody knows what of it matters, so it is not cut."""
+
 # C0 controls but tab, DEL, and the C1 range: terminals act on them. And what changes the direction
 # of writing, so that a line looks like another one than it is.
 _DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
@@ -35,6 +38,11 @@ def clean(text: str) -> str:
 def cut(text: str, most: int) -> str:
     """At most `most` characters, the last three dots where something was left out."""
     return text if len(text) <= most else text[: max(0, most - 3)] + "..."
+
+
+def count_lines(text: str) -> int:
+    """How many lines of the log a message becomes."""
+    return min(len(text.splitlines()), LINES_MOST) or 1
 
 
 def moment_of(record: logging.LogRecord) -> datetime:
@@ -63,8 +71,11 @@ class TextFormatter(logging.Formatter):
             date += f".{moment.microsecond:06d}"
         pool = getattr(record, "pool", "")
         prefix = f"[{date}] {name_of(record.levelno)}: " + (f"[pool {pool}] " if pool else "")
-        lines = _thinned(_message_of(self, record).splitlines()) or [""]
-        return "\n".join(cut(prefix + clean(line), self._limit) for line in lines)
+        lines = [clean(x) for x in _thinned(_message_of(self, record).splitlines())] or [""]
+        if getattr(record, "event", None) == OUTPUT:
+            room = max(1, self._limit - len(prefix))
+            lines = [piece for line in lines for piece in _pieces(line, room)]
+        return "\n".join(cut(prefix + line, self._limit) for line in lines)
 
 
 class JsonFormatter(logging.Formatter):
@@ -88,6 +99,11 @@ class JsonFormatter(logging.Formatter):
         fields = getattr(record, "fields", {})
         values.update((name, value) for name, value in fields.items() if name not in values)
         return json.dumps(values, ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
+
+
+def _pieces(line: str, most: int) -> list[str]:
+    """A line that is continued on the next; nothing of it is lost."""
+    return [line[start : start + most] for start in range(0, len(line) or 1, most)]
 
 
 def _thinned(lines: list[str]) -> list[str]:

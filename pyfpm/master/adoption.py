@@ -6,8 +6,8 @@ for a worker, and puts it back into the channel once there is one. Closing them 
 POSTs, because a web server may be sending on a connection at the moment it is closed.
 
 The descriptors come from workers and may be anything. Only connected stream sockets are kept,
-at most `MOST` of them and a sixteenth of the master's descriptors; what is beyond waits in the
-channel, and its worker with it.
+at most `MOST` of them and a sixteenth of the master's descriptors, and of all pools together a
+quarter (see Allowance); what is beyond waits in the channel, and its worker with it.
 """
 
 import os
@@ -31,15 +31,53 @@ _WANTED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
+class Allowance:
+    """How many connections the master may keep for all its pools.
+
+    Some of them alone must not use up the descriptors that the others need to start a worker. Nor
+    must they use up what may be kept: each pool may always keep its part of a quarter, so that the
+    total stays below a half.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._pools = 0
+        self._descriptors = 0
+
+    def join(self, descriptors: int) -> None:
+        """Another pool may keep connections, and the master may have so many descriptors now."""
+        self._pools += 1
+        self._descriptors = descriptors
+
+    def leave(self) -> None:
+        """A pool has ended."""
+        self._pools -= 1
+
+    def has_room_for(self, held: int) -> bool:
+        """Whether a pool that keeps `held` may keep one more."""
+        if held >= min(MOST, self._descriptors // 16):
+            return False
+        most = self._descriptors // 4
+        return self.held < most or held < most // self._pools
+
+
 class Adoption:
     """The connections that the master keeps for one pool."""
 
-    def __init__(self, channel_receive: socket.socket, channel_send: socket.socket) -> None:
+    def __init__(
+        self,
+        channel_receive: socket.socket,
+        channel_send: socket.socket,
+        allowance: Allowance | None = None,
+    ) -> None:
         self._receive = channel_receive
         self._send = channel_send
         self._epoll = select.epoll()
-        self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16)
+        self._allowance = allowance or Allowance()
+        self._allowance.join(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.may_hold_more = False
+        self.taken = 0
+        """How many messages were last taken out of the channel."""
         self._deadlines: dict[int, float] = {}
         self._readable: set[int] = set()
 
@@ -49,7 +87,7 @@ class Adoption:
     @property
     def is_full(self) -> bool:
         """Whether no more may be taken out of the channel."""
-        return len(self._deadlines) >= self._most
+        return not self._allowance.has_room_for(len(self._deadlines))
 
     @property
     def has_readable(self) -> bool:
@@ -67,15 +105,19 @@ class Adoption:
     def resume(self, saved: Iterable[tuple[int, float]]) -> None:
         """Keep the connections of the master before an exec; what is readable shows again."""
         for fd, deadline_s in saved:
-            self._deadlines[fd] = deadline_s
-            self._epoll.register(fd, _WANTED)
+            self._keep(fd, deadline_s)
+
+    def _keep(self, fd: int, deadline_s: float) -> None:
+        self._deadlines[fd] = deadline_s
+        self._epoll.register(fd, _WANTED)
+        self._allowance.held += 1
 
     def adopt_waiting(self, now_s: float, keep_s: float) -> int:
         """Take connections out of the channel; how many were kept.
 
         `may_hold_more` says afterwards whether this ended before the channel was empty.
         """
-        kept = 0
+        kept = self.taken = 0
         self.may_hold_more = False
         for _ in range(_BATCH):
             if self.is_full:
@@ -84,13 +126,13 @@ class Adoption:
                 data, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
             except OSError:
                 return kept
+            self.taken += 1
             if not descriptors:
                 if not data and is_hung_up(self._receive.fileno()):
                     return kept  # a worker has shut it down: it would be at its end for ever
                 continue
             if _is_connection(descriptors[0]):
-                self._deadlines[descriptors[0]] = now_s + keep_s
-                self._epoll.register(descriptors[0], _WANTED)
+                self._keep(descriptors[0], now_s + keep_s)
                 kept += 1
             else:
                 os.close(descriptors[0])
@@ -129,9 +171,11 @@ class Adoption:
         for fd in list(self._deadlines):
             self._drop(fd)
         self._epoll.close()
+        self._allowance.leave()
 
     def _drop(self, fd: int) -> None:
         del self._deadlines[fd]
+        self._allowance.held -= 1
         self._readable.discard(fd)
         # Explicitly: in flight or in a worker the same open file lives on, and with it the
         # registration, under a number that means something else here by then.

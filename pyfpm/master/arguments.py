@@ -74,13 +74,16 @@ class Arguments:
 
 
 def check_pools(names: Collection[str], known: Collection[str]) -> None:
-    """ControlError for the first of `names` that is no pool, with the pools that there are."""
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            there_are = f"there are: {', '.join(known)}" if known else "there is none"
-            raise ControlError(f"no pool {name!r}; {there_are}{hint}", ExitCode.USAGE)
+    """ControlError for those of `names` that are no pools, with the pools that there are."""
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    if not unknown:
+        return
+    close = [match for name in unknown for match in difflib.get_close_matches(name, known, 1)]
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    there_are = f"there are: {', '.join(known)}" if known else "there is none"
+    raise ControlError(
+        f"no pool {', '.join(map(repr, unknown))}; {there_are}{hint}", ExitCode.USAGE
+    )
 
 
 def check_running(names: Collection[str], stopped: Collection[str]) -> None:

@@ -26,6 +26,7 @@ _LIMITS = {
     "rlimit_as": resource.RLIMIT_AS,
     "rlimit_nproc": resource.RLIMIT_NPROC,
 }
+_CAPABILITIES = {"process.priority": "CAP_SYS_NICE", "chroot": "CAP_SYS_CHROOT"}
 _OOM_SCORE_ADJ = "/proc/self/oom_score_adj"
 
 
@@ -146,7 +147,10 @@ class _Key:
         if isinstance(error, RefusedError):
             return
         if isinstance(error, OSError):
-            raise RefusedError(self._key, self._value, error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            if isinstance(error, PermissionError) and self._key in _CAPABILITIES:
+                reason += f": the master needs {_CAPABILITIES[self._key]} for that"
+            raise RefusedError(self._key, self._value, reason) from error
         if isinstance(error, (SpawnError, ValueError, OverflowError)):
             raise RefusedError(self._key, self._value, str(error)) from error
 
@@ -187,7 +191,8 @@ def _change_root(root: str, descriptors: Iterable[int]) -> None:
         if _is_folder(descriptor) and leads_out(descriptor):
             raise SpawnError(
                 "the folder of pyfpm itself could only be passed in a way that leads out again:"
-                " that takes CAP_SYS_ADMIN and Linux 5.2"
+                " a chroot takes CAP_SYS_ADMIN beside CAP_SYS_CHROOT, and a kernel or a seccomp"
+                " profile that has open_tree (Linux 5.2)"
             )
     os.chroot(root)
     os.chdir("/")

@@ -3,6 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from pyfpm.config import PoolOptions
+from pyfpm.master.blame import name_limit
+
 if TYPE_CHECKING:
     from pyfpm.master.pool import Pool
 
@@ -15,9 +18,10 @@ class PoolBoots:
     nobody expects anything any more.
     """
 
-    def __init__(self, pool: "Pool", number: int) -> None:
+    def __init__(self, pool: "Pool", number: int, options: PoolOptions) -> None:
         self._pool = pool
         self._number = number
+        self._options = options
 
     @property
     def _is_current(self) -> bool:
@@ -36,6 +40,7 @@ class PoolBoots:
     def boot_failed(self, text: str, started_s: float, *, was_ready: bool = False) -> None:
         """See Health.boot_failed."""
         pool = self._pool
+        text = name_limit(text, self._options)
         trial = pool.generations.trial
         # While a new generation is on trial, the boots of the current one are no affair of its: a
         # degraded pool goes on trying, and its old mistake must not fail the new code.

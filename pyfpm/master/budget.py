@@ -30,3 +30,7 @@ class Budget:
             return False
         self._left -= cost
         return True
+
+    def pay(self, cost: float) -> None:
+        """Spend `cost`, whatever is left: it is done already."""
+        self._left = self.left - cost

@@ -110,7 +110,8 @@ class _Commands:
         }
         match form:
             case "table":
-                answer["text"] = render_table(statuses, full=full)
+                # For the command line before this one, which asks a master that was upgraded.
+                answer["text"] = render_table(list(answer["pools"].values()), full=full)
             case "text":
                 answer["text"] = "\n".join(
                     render_text(status, full=full, zone=local_zone()) for status in statuses

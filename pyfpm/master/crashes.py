@@ -2,6 +2,7 @@
 
 from pyfpm.logs import Log
 from pyfpm.master.setting import Setting
+from pyfpm.units import counted
 
 
 class CrashCounter:
@@ -24,6 +25,7 @@ class CrashCounter:
             self._times_s.clear()
             self._log.alert(
                 "emergency_restart",
-                f"{most} workers crashed within {within_s:g} s: the pool gets a new zygote",
+                f"{counted(most, 'worker')} crashed within {within_s:g} s: the pool gets a new"
+                " zygote",
             )
             self._setting.emergency(self._pool)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pyfpm.config import Config
 from pyfpm.errors import PyfpmError
+from pyfpm.kernel.demands import require_kernel
 from pyfpm.kernel.title import set_title
 from pyfpm.logs import Log, open_log
 from pyfpm.master.background import go_to_background
@@ -37,6 +38,7 @@ def run_master(
     Raises ConfigError, PyfpmError or ControlError where the service cannot start; nothing of it
     is left then.
     """
+    require_kernel()
     # What systemd says is meant for the process that it started: before any fork.
     origin = Origin.of_this_process()
     if daemonize:
@@ -47,7 +49,14 @@ def run_master(
     set_title(MASTER_TITLE)
     for notice in config.notices:
         Log().notice("config", str(notice))
+    say_own_problems(config)
     return asyncio.run(_run(config, front, load, origin))
+
+
+def say_own_problems(config: Config) -> None:
+    """Why pools will not boot: of most, the boot alone would say less."""
+    for problem in config.own_problems:
+        Log().error("config", str(problem))
 
 
 def keep_descriptors_from_pools() -> None:

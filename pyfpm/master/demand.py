@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pyfpm.kernel.sock_diag import ListenQueue, read_listen_queue
 from pyfpm.kernel.watch import OneShotWatch, is_readable
-from pyfpm.master.adoption import Adoption
+from pyfpm.master.adoption import Adoption, Allowance
 from pyfpm.master.handles import WorkerHandle, WorkerState
 from pyfpm.master.listeners import Listener
 from pyfpm.master.shared import HandOffChannel, PoolMemory
+from pyfpm.master.turns import Share
+from pyfpm.units import counted
 
 _REARM_S = 0.02
-_ADOPT_AGAIN_S = 0.01
-"""After a full batch: whoever fills the channel as fast as it is read gets no more than so many."""
 
 
 class Demand:
-    """Watches over the waiting connections of one pool; `look` is called when one appears."""
+    """Watches over the waiting connections of one pool; `look` is called when one appears.
+
+    What is in the hand-off channel of a pool without workers is taken out in its turn, and paid for
+    as messages are (`share`): whoever holds the other end can fill it as fast as it is read.
+    """
 
     def __init__(
         self,
@@ -31,6 +35,8 @@ class Demand:
         memory: PoolMemory,
         keepalive_timeout_s: float,
         look: Callable[[], None],
+        share: Share,
+        allowance: Allowance,
     ) -> None:
         self._listeners = listeners
         self._channel = channel
@@ -38,7 +44,10 @@ class Demand:
         self._keep_s = keepalive_timeout_s
         self._look = look
         self._watch = OneShotWatch()
-        self.adoption = Adoption(channel.receive, channel.send)
+        self._share = share
+        self._allowance = allowance
+        self._adopts = False
+        self.adoption = Adoption(channel.receive, channel.send, allowance)
         self._backlogs: dict[int, int] = {}  # by descriptor: how many may wait there
         self._rearm: asyncio.TimerHandle | None = None
         self._armed_s = 0.0
@@ -73,11 +82,11 @@ class Demand:
         if channel is self._channel:
             return
         loop = asyncio.get_running_loop()
-        for descriptor in (self.adoption.fileno(), self._channel.receive.fileno()):
-            loop.remove_reader(descriptor)
+        loop.remove_reader(self.adoption.fileno())
         self.adoption.close()
+        self._leave_channel()
         self._channel = channel
-        self.adoption = Adoption(channel.receive, channel.send)
+        self.adoption = Adoption(channel.receive, channel.send, self._allowance)
         if self._open:
             loop.add_reader(self.adoption.fileno(), self._on_adopted)
 
@@ -87,12 +96,9 @@ class Demand:
             self._rearm.cancel()
         if self._open:
             loop = asyncio.get_running_loop()
-            for descriptor in (
-                self._watch.fileno(),
-                self.adoption.fileno(),
-                self._channel.receive.fileno(),
-            ):
+            for descriptor in (self._watch.fileno(), self.adoption.fileno()):
                 loop.remove_reader(descriptor)
+            self._leave_channel()
         self._open = False
         self._watch.close()
         self.adoption.close()
@@ -107,9 +113,10 @@ class Demand:
             or any(board.pending(worker.slot) for worker in workers)
         )
 
-    def waiting_count(self) -> int:
-        """How many connections wait at the listeners and in the channel."""
-        return sum(queue.waiting for queue in self.queues()) + self._channel.waiting
+    def waiting_text(self) -> str:
+        """How many connections wait at the listeners and in the channel; empty if none does."""
+        count = sum(queue.waiting for queue in self.queues()) + self._channel.waiting
+        return f"; {counted(count, 'connection waits', 'connections wait')}" if count else ""
 
     def queues(self) -> list[ListenQueue]:
         """The backlog of each listener."""
@@ -157,29 +164,51 @@ class Demand:
         is while the master keeps as many connections as it may.
         """
         states = {worker.state for worker in workers}
-        loop = asyncio.get_running_loop()
-        receive = self._channel.receive.fileno()
         if WorkerState.SERVING in states:
-            loop.remove_reader(receive)
+            self._leave_channel()
             self.adoption.return_readable()
         elif WorkerState.BOOTING in states or self.adoption.is_full or self._channel.is_broken:
-            loop.remove_reader(receive)
-        else:
-            loop.add_reader(receive, self._adopt)
+            self._leave_channel()
+        elif not self._adopts:
+            self._adopts = True
+            self._watch_channel()
 
     def expire(self) -> None:
         """Close adopted connections that were idle for longer than keepalive_timeout."""
         self.adoption.notice_readable()  # what became readable in this turn waits, it is not idle
         self.adoption.expire(time.monotonic())
 
+    def _watch_channel(self) -> None:
+        asyncio.get_running_loop().add_reader(self._channel.receive.fileno(), self._on_channel)
+
+    def _unwatch_channel(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._channel.receive.fileno())
+
+    def _leave_channel(self) -> None:
+        self._adopts = False
+        self._share.forget(self)
+        self._unwatch_channel()
+
+    def _on_channel(self) -> None:
+        if self._share.is_open:
+            self._adopt()
+        else:
+            self._unwatch_channel()
+            self._share.wait(self)
+
+    def take_turn(self) -> None:
+        """Take connections out of the channel; see master.turns."""
+        self._watch_channel()
+        self._adopt()
+
     def _adopt(self) -> None:
         self.adoption.adopt_waiting(time.monotonic(), self._keep_s)
-        loop = asyncio.get_running_loop()
-        if self.adoption.is_full or self._channel.is_broken or self.adoption.may_hold_more:
-            # The reader would fire without end; a later look adds it again.
-            loop.remove_reader(self._channel.receive.fileno())
-        if self.adoption.may_hold_more:
-            loop.call_later(_ADOPT_AGAIN_S, self._look)
+        self._share.pay(1 + self.adoption.taken)
+        if self.adoption.is_full or self._channel.is_broken:
+            self._leave_channel()  # it would be readable without end; a later look is back
+        elif self.adoption.may_hold_more:
+            self._unwatch_channel()
+            self._share.wait(self)
 
     def _on_adopted(self) -> None:
         self.adoption.notice_readable()

@@ -1,58 +1,124 @@
-"""How much of what the processes of one pool say goes to the log, and what becomes of the rest.
+"""How much of what the processes of one pool print goes to the log, and what becomes of the rest.
 
 Every line costs the master some 20 microseconds, so a pool that prints without end could take the
-whole of it. A pool therefore has a budget. While it is used up its pipes are not read, and whoever
-prints waits, so a burst loses nothing. If that lasts for PATIENCE_S the pool is *flooded*: then its
-pipes are read on, at a bounded rate, and the lines beyond the budget are dropped and counted, so
-that requests do not stand in a write for ever. One line in ten seconds says how many were dropped.
+whole of it. A pool therefore has a budget, and a part in the one of all pools (master.turns). While
+there is nothing left its pipes are not read, and whoever prints waits, so a burst loses nothing. If
+that lasts for PATIENCE_S the pool is *flooded*: then pipes that are full are emptied, and only the
+first lines of what was in them are written, so that requests do not stand in a write for ever. One
+line in ten seconds says how many were dropped. What waits in a pipe that is not full stops nobody,
+and is written in its turn, however late.
+
+The last words of a process that has ended are kept apart, up to a bound: they are often the
+traceback that explains its end. Where the pool or the master ends before their turn comes, their
+last lines are written at once, and all else is counted.
 """
 
+import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from pyfpm.logs import Log
-from pyfpm.master.budget import Budget
+from pyfpm.master.turns import Share
+from pyfpm.units import counted
 
 BYTES_PER_S = 4 * 1024 * 1024
+ALL_BYTES_PER_S = 2 * BYTES_PER_S
+"""Of all pools together: what two of them may have that print without end, or a hundred."""
+ALL_BURST_BYTES = ALL_BYTES_PER_S / 20
 LINE_BYTES = 512
 """What a line costs besides its length: the log's own work, in bytes."""
+FURTHER_LINE_BYTES = 64
+"""Where the log makes several lines of one: of each further line its prefix, and little work."""
+READ_BYTES = 256
+"""What it costs to look into a pipe and find something there."""
 PATIENCE_S = 5.0
 SAY_EVERY_S = 10.0
+LAST_WORDS_MOST = 64
+"""Pipes of processes that have ended, whose last words wait for their turn."""
+FINAL_BYTES = BYTES_PER_S // 4
+"""What the last words that wait may cost at the end, some 40 ms; all pools may end at once."""
 _CALM_S = 1.0
-_NEVER = float("inf")
+
+
+class LastWords(Protocol):
+    """What waits of one stream of a process that has ended."""
+
+    stream: str
+
+    def end_now(self, most_bytes: int) -> int:
+        """Write its last lines for at most so much, whatever is left, and drop the rest: the cost.
+
+        It is forgotten then.
+        """
+        ...
 
 
 class Flow:
-    """The budget of one pool, shared by the pipes and control sockets of all its processes."""
+    """The output of one pool: the pipes of all its processes."""
 
-    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: Log, share: Share, clock: Callable[[], float] = time.monotonic) -> None:
+        self.share = share
+        self._ended: dict[LastWords, None] = {}  # in turn
         self._log = log
         self._clock = clock
-        self._budget = Budget(BYTES_PER_S, BYTES_PER_S, clock)
-        self._dry_s = _NEVER  # since when there was nothing left whenever somebody asked
         self._lines = 0
         self._bytes = 0
-        self._said_s = -_NEVER
-        self._dropped_s = -_NEVER
+        self._said_s = -math.inf
+        self._dropped_s = -math.inf
 
     @property
     def is_open(self) -> bool:
-        """Whether a line may be written now."""
-        now_s, left = self._clock(), self._budget.left
-        if left >= BYTES_PER_S / 2 and now_s - self._dropped_s >= _CALM_S:
-            self._dry_s = _NEVER
-        elif left <= 0:
-            self._dry_s = min(self._dry_s, now_s)
-        return left > 0
+        """Whether a line may be written now that does not wait for its turn."""
+        return self.share.left > 0
 
     @property
     def is_flooded(self) -> bool:
-        """Whether what may not be written is to be dropped; until then it waits."""
-        return self._clock() - self._dry_s >= PATIENCE_S
+        """Whether what waits in full pipes is to be dropped.
+
+        One that has dropped goes on with it until there is plenty again: its pipes are empty now
+        and then, and nobody shall wait for PATIENCE_S after each time.
+        """
+        now_s, share = self._clock(), self.share
+        if now_s - share.waiting_since_s >= PATIENCE_S:
+            return True
+        has_plenty = share.is_open and share.left >= BYTES_PER_S / 2
+        return now_s - self._dropped_s < _CALM_S and not has_plenty
+
+    @property
+    def last_words(self) -> int:
+        """Streams of processes that have ended, of which something waits for its turn."""
+        return len(self._ended)
+
+    def keep(self, words: LastWords) -> bool:
+        """Whether these last words may wait; False where there are too many already."""
+        if len(self._ended) >= LAST_WORDS_MOST:
+            return False
+        self._ended[words] = None
+        return True
+
+    def forget(self, words: LastWords) -> None:
+        """They are written."""
+        self._ended.pop(words, None)
+
+    def finish(self) -> None:
+        """Nobody will have a turn any more: write the end of what waits, and say what is dropped.
+
+        Each stream has its part; standard error comes first, since tracebacks go there.
+        """
+        left = FINAL_BYTES
+        for name in ("stderr", "stdout"):
+            ended = [words for words in self._ended if words.stream == name]
+            for number, words in enumerate(ended):
+                left -= words.end_now(max(0, left) // (len(ended) - number))
+        self.tell(at_once=True)
 
     def spend(self, size_bytes: int, lines: int = 1) -> None:
-        """So much is written; paid for afterwards where it is more than what is left."""
-        self._budget.take(size_bytes + lines * LINE_BYTES)
+        """So much is written; paid for afterwards where it is more than what is left.
+
+        `lines` are those that the log makes of one.
+        """
+        self.share.pay(cost_of(size_bytes, lines))
 
     def drop(self, size_bytes: int, lines: int = 1) -> None:
         """So much is not written."""
@@ -60,15 +126,23 @@ class Flow:
         self._lines += lines
         self._bytes += size_bytes
 
-    def tell(self) -> None:
-        """Say what was dropped since it was last said; called once a second."""
+    def tell(self, *, at_once: bool = False) -> None:
+        """Say what was dropped since it was last said: once a second, and `at_once` at the end."""
         now_s = self._clock()
-        if not (self._lines or self._bytes) or now_s - self._said_s < SAY_EVERY_S:
+        if not (self._lines or self._bytes):
+            return
+        if not at_once and now_s - self._said_s < SAY_EVERY_S:
             return
         self._said_s = now_s
         text = (
-            f"{self._lines} lines ({self._bytes} bytes) of output dropped: workers print more than"
-            f" {BYTES_PER_S // LINE_BYTES} lines or {BYTES_PER_S // 2**20} MiB a second"
+            f"{counted(self._lines, 'line')} ({counted(self._bytes, 'byte')}) of output dropped:"
+            f" workers print more than {BYTES_PER_S // LINE_BYTES} lines or"
+            f" {BYTES_PER_S // 2**20} MiB a second"
         )
         self._log.warning("output_dropped", text, lines=self._lines, bytes=self._bytes)
         self._lines = self._bytes = 0
+
+
+def cost_of(size_bytes: int, lines: int) -> int:
+    """What it costs to write one line, of which the log makes so many."""
+    return size_bytes + LINE_BYTES + (lines - 1) * FURTHER_LINE_BYTES

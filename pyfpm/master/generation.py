@@ -70,13 +70,6 @@ class Generation:
     hands_over: bool = True
     zygotes: ZygoteKeeper = field(init=False)
 
-    def withdraw(self) -> None:
-        """Nothing was started, and nothing will be: close the listeners, remove the folder."""
-        for listener in self.listeners:
-            listener.close()
-        if self.folder is not None:
-            self.folder.remove()
-
     def close_logs(self) -> None:
         """Its last process has ended, or none was started."""
         self.slow_log.close()

@@ -49,7 +49,11 @@ class Generations:
         self._folders: list[PrivateFolder] = []
         channel = channel or HandOffChannel()
         number = 1 if saved is None else saved.number
-        self.current = self._make(number, options, identity, listeners, channel, saved)
+        with ExitStack() as undo:  # a pool that cannot be opened is tried again and again
+            undo.callback(channel.close)
+            undo.callback(pool.memory.discard)
+            self.current = self._make(number, options, identity, listeners, channel, saved)
+            undo.pop_all()
 
     def __iter__(self) -> Iterator[Generation]:
         """Every one that may have processes, the current one first."""
@@ -166,6 +170,7 @@ class Generations:
             pool.memory,
             setting,
             pool.workers.flow,
+            pool.workers.messages,
             access_log,
             folder,
         )
@@ -179,7 +184,7 @@ class Generations:
             access_log,
             processes,
             limits_of(options),
-            PoolBoots(pool, number),
+            PoolBoots(pool, number, options),
             allowed_uids,
             folder,
         )

@@ -12,6 +12,7 @@ from pyfpm.master.link import WORKER_MESSAGES_PER_S, ControlLink, OnMessage
 from pyfpm.master.output import Emit, OutputPipe
 from pyfpm.master.stacks import StackPipe
 from pyfpm.master.state import SavedProcess
+from pyfpm.master.turns import Share
 
 if TYPE_CHECKING:
     from pyfpm.master.generation import Generation
@@ -51,13 +52,14 @@ class _ProcessHandle:
         on_message: OnMessage,
         emit: Emit,
         flow: Flow,
+        messages: Share,
         messages_per_s: float = WORKER_MESSAGES_PER_S,
     ) -> None:
         """Hold what the master before an exec held."""
         self.pidfd = saved.pidfd
         if saved.link is not None:
             sock = socket.socket(fileno=saved.link)
-            self.link = ControlLink(sock, on_message, messages_per_s)
+            self.link = ControlLink(sock, on_message, messages, messages_per_s)
         self.pipes = tuple(
             OutputPipe(pipe.stream, pipe.limit, emit, None, flow, pipe) for pipe in saved.pipes
         )

@@ -3,14 +3,23 @@
 Privileges are gone before the pool's interpreter runs, because a venv's `.pth` files are code.
 """
 
+import contextlib
+import errno
 import grp
 import os
 import pwd
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pyfpm.config import PoolOptions
 from pyfpm.errors import SpawnError
+from pyfpm.kernel.capabilities import (
+    CAP_KILL,
+    drop_capabilities,
+    has_any_capability,
+    has_capability,
+)
+from pyfpm.kernel.keyring import leave_session_keyring
 from pyfpm.kernel.prctl import has_no_new_privs, set_no_new_privs
 from pyfpm.master.attributes import (
     AS_THE_MASTER,
@@ -73,12 +82,19 @@ def apply_identity(identity: Identity, descriptors: Iterable[int] = ()) -> None:
     `descriptors` are those that the program inherits. OSError where the kernel refuses; SpawnError
     with the key where it refuses that, or said yes and did not do it.
     """
+    if identity.uid not in (None, os.geteuid()) and not has_capability(CAP_KILL):
+        # Neither a time limit nor a stop could be enforced, which shows on a bad day only.
+        raise SpawnError("the master needs CAP_KILL, to end processes of another user")
     apply_as_root(identity.attributes, descriptors)
     if identity.uid is not None and identity.gid is not None:
-        os.setgroups(identity.groups)
-        os.setresgid(identity.gid, identity.gid, identity.gid)
-        os.setresuid(identity.uid, identity.uid, identity.uid)
+        leave_session_keyring()  # before: root has room for more keyrings than anybody else
+        with _named_reasons():
+            os.setgroups(identity.groups)
+            os.setresgid(identity.gid, identity.gid, identity.gid)
+            os.setresuid(identity.uid, identity.uid, identity.uid)
         _verify(identity.uid, identity.gid, identity.groups)
+    if os.geteuid() != 0:
+        _give_up_capabilities()
     if identity.umask is not None:
         os.umask(identity.umask)
         _verify_umask(identity.umask)
@@ -142,11 +158,34 @@ def _groups_of(user: _User) -> list[int]:
     return os.getgrouplist(user.name, user.gid) if user.name else []
 
 
+@contextlib.contextmanager
+def _named_reasons() -> Iterator[None]:
+    """What a container lacks, where the kernel has only its word for it."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.EPERM: "the master needs CAP_SETUID and CAP_SETGID for that, and a user"
+            " namespace in which setgroups is allowed",
+            errno.EINVAL: "this user namespace does not have the user, or one of its groups"
+            " (/proc/self/uid_map, /proc/self/gid_map)",
+        }
+        if error.errno not in reasons:
+            raise
+        raise SpawnError(f"{error.strerror}: {reasons[error.errno]}") from error
+
+
 def _verify(uid: int, gid: int, groups: tuple[int, ...]) -> None:
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
         raise SpawnError("the kernel did not change the user or group")
     if set(os.getgroups()) - {gid} != set(groups) - {gid}:
         raise SpawnError("the kernel did not change the groups")
+
+
+def _give_up_capabilities() -> None:
+    drop_capabilities()
+    if has_any_capability():
+        raise SpawnError("the kernel left capabilities to a process that is not root")
 
 
 def _verify_umask(wanted: int) -> None:

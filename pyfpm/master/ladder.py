@@ -29,6 +29,7 @@ from pyfpm.master.traces import parse_stacks, render_stacks
 from pyfpm.master.vigil import Vigil
 from pyfpm.scoreboard import Board, NoticeWriter, SlotCopy, Stage
 from pyfpm.scoreboard.slot import Word
+from pyfpm.units import counted
 
 LEAST_PAUSE_S = 0.05
 _REPEAT_S = 0.1
@@ -245,7 +246,9 @@ class Ladder:
     def _say_unwritten(self) -> None:
         if self._unwritten and self._now_s - self._said_s >= _SAY_EVERY_S:
             self._said_s = self._now_s
-            text = f"{self._unwritten} slow requests without an entry: there were too many of them"
+            text = (
+                f"{counted(self._unwritten, 'slow request')} without an entry: there were too many"
+            )
             self._log.warning("slow_requests", text, count=self._unwritten)
             self._unwritten = 0
 

@@ -63,7 +63,7 @@ def fork(child: Callable[[], NoReturn]) -> int:
 
 
 def _be_child(plan: LaunchPlan) -> NoReturn:
-    step = "prepare"
+    step, where = "prepare", ""
     control = plan.descriptors[InheritedDescriptor.CONTROL]
     try:
         reset_signals()
@@ -75,6 +75,7 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
         _restore_file_limit(plan.soft_file_limit)
         step = f"become {plan.identity.name or 'the user'}"
         apply_identity(plan.identity, plan.descriptors)
+        where = inside(plan.identity.attributes.root)
         step = f"enter {plan.directory}"
         os.chdir(plan.directory)
         if plan.sandbox is not None:
@@ -84,9 +85,9 @@ def _be_child(plan: LaunchPlan) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - no shell is the point
     except OSError as error:
-        _report(control, f"{step}: {reason_of(error, plan.argv[0])}")
+        _report(control, f"{step}{where}: {reason_of(error, plan.argv[0])}")
     except Exception as error:  # noqa: BLE001 - the child's boundary: say why, and end
-        _report(control, f"{step}: {error}")
+        _report(control, f"{step}{where}: {error}")
     finally:
         os._exit(EXIT_LAUNCH_FAILED)
 
@@ -96,6 +97,11 @@ def reason_of(error: OSError, program: str) -> str:
     if (error.errno, error.filename) == (errno.ENOENT, program) and os.path.exists(program):
         return f"{error.strerror}: not the file itself, but the loader that it names"
     return error.strerror or str(error)
+
+
+def inside(root: str | None) -> str:
+    """What a message about a path has to add for a process with this root folder."""
+    return "" if root is None else f" inside the root folder {root}"
 
 
 def reset_signals() -> None:

@@ -2,9 +2,9 @@
 
 Three rules keep what comes in from doing harm. `recv` has no ancillary buffer, so descriptors that
 a process attaches are dropped by the kernel. A message that does not decode ends the conversation:
-its sender is broken or hostile. And each sender has a budget of messages: who has used it up is not
-read for a while, so that a flood waits in the socket and costs nothing; who does so again and again
-has broken the rules as well.
+its sender is broken or hostile. And there are budgets, beyond which messages wait in their socket
+and cost nothing. One is for all processes of a pool (master.turns). Another is for each sender: who
+has used that up is not read for a while, and who does so again and again has broken the rules.
 """
 
 import asyncio
@@ -14,16 +14,30 @@ from collections.abc import Callable
 from pyfpm.config import PoolOptions
 from pyfpm.errors import ProtocolError
 from pyfpm.master.budget import Budget
-from pyfpm.messages import MAX_MESSAGE_BYTES, Message, decode_message, encode_message
+from pyfpm.master.turns import Share
+from pyfpm.messages import MAX_MESSAGE_BYTES, Message, Saturated, decode_message, encode_message
 
 WORKER_MESSAGES_PER_S = 200.0
 """A worker says at most some 50 in a second: that it is saturated, each 20 ms."""
 ZYGOTE_MESSAGES_PER_S = 1000.0
+POOL_MESSAGES_PER_S = 3000.0
+"""For a pool of any size: its workers boot and leave in their turn, however many there are."""
+ALL_MESSAGES_PER_S = 12_000.0
+"""Of all pools together; a message costs some 15 microseconds."""
+ALL_MESSAGES_AT_ONCE = ALL_MESSAGES_PER_S / 20
 REST_S = 1.0
 RESTS_MOST = 10
 _FORGIVEN_AFTER_S = 3 * REST_S
 _DRAIN_MOST = 256
 _LONGEST_FAULT = 200
+_MESSAGES_IN_A_TURN = 64
+_COST_OF_A_TURN = 16
+_BYTES_OF_A_MESSAGE = 2048
+"""A longer one counts as several."""
+_REPEATED = 0.1
+"""What saying the same again costs; saturated workers do it, up to 50 times a second."""
+
+_SATURATED = Saturated(0)
 
 OnMessage = Callable[[Message | None], None]
 """Called with each message, and with None when the process closed its end or broke the rules."""
@@ -41,10 +55,15 @@ class ControlLink:
         self,
         sock: socket.socket,
         on_message: OnMessage,
+        share: Share,
         messages_per_s: float = WORKER_MESSAGES_PER_S,
     ) -> None:
+        """`share` is that of its pool."""
         self.fault = ""
         self._sock = sock
+        self._share = share
+        self._watched = False
+        self._saturated = b""  # as it was said last, in this turn
         self._on_message = on_message
         self._open = True
         self._per_s = messages_per_s
@@ -86,7 +105,8 @@ class ControlLink:
             self._open = False
             if self._rest is not None:
                 self._rest.cancel()
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._share.forget(self)
+            self._unwatch()
             self._sock.close()
 
     def drain(self) -> None:
@@ -102,27 +122,56 @@ class ControlLink:
 
     def _listen(self) -> None:
         self._rest = None
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._on_readable)
+        if not self._watched:
+            self._watched = True
+            asyncio.get_running_loop().add_reader(self._sock.fileno(), self._on_readable)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
 
     def _on_readable(self) -> None:
+        if self._share.is_open:
+            self._saturated = b""
+            self._read_within_budget()
+        else:
+            self._unwatch()
+            self._share.wait(self)
+
+    def take_turn(self) -> None:
+        """Read a few messages; see master.turns."""
+        self._saturated = b""
+        end = self._share.paid + _COST_OF_A_TURN
+        for _ in range(_MESSAGES_IN_A_TURN):
+            if not self._read_within_budget():
+                if self._open and self._rest is None:
+                    self._listen()
+                return
+            if self._share.paid >= end:
+                break
+        self._share.wait(self)
+
+    def _read_within_budget(self) -> bool:
+        """Whether there was a message, and may be more; who sends too much is given a rest."""
         if self._budget.take():
-            self._read()
-            return
+            return self._read() and self._open
         loop = asyncio.get_running_loop()
         if loop.time() - self._rested_s > _FORGIVEN_AFTER_S:
             self._rests = 0
         if self._rests == RESTS_MOST:
             self.refuse(f"it goes on sending more than {self._per_s:g} messages a second")
-            return
+            return False
         self._rests += 1
         self._rested_s = loop.time()
-        loop.remove_reader(self._sock.fileno())
+        self._unwatch()
         self._rest = loop.call_later(REST_S, self._listen)
+        return False
 
     def _read(self) -> bool:
         try:
             data = self._sock.recv(MAX_MESSAGE_BYTES)
-            message = decode_message(data) if data else None
+            message = self._decode(data) if data else None
         except BlockingIOError:
             return False
         except OSError:
@@ -134,3 +183,13 @@ class ControlLink:
             self.close()
         self._on_message(message)
         return message is not None
+
+    def _decode(self, data: bytes) -> Message:
+        cost = 1 + len(data) / _BYTES_OF_A_MESSAGE
+        if data == self._saturated:
+            self._share.pay(_REPEATED * cost)
+            return _SATURATED
+        self._share.pay(cost)
+        message = decode_message(data)
+        self._saturated = data if isinstance(message, Saturated) else b""
+        return message

@@ -4,6 +4,7 @@ A listener stays open for as long as its address is configured: a reload keeps t
 is unchanged, and applies owner, mode and backlog to them.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from pyfpm.config import (
 )
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.folders import find_exposure, make_folder
+from pyfpm.kernel.socket_folder import lasting_name
 from pyfpm.kernel.socket_path import (
     bind_closed,
     change_access,
@@ -55,7 +57,8 @@ class Listener:
     def remove_file(self) -> None:
         """Unlink the file of a Unix socket of ours, unless somebody else's stands there by now."""
         if self.path is not None:
-            remove_file(self.path, self.inode)
+            with contextlib.suppress(OSError, SpawnError), lasting_name(self.path) as name:
+                remove_file(name, self.inode)
 
     def close(self) -> None:
         """Remove the file and close the master's copy of the socket."""
@@ -126,28 +129,32 @@ def _open(
 def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
     backlog = _backlog(pool.listen_backlog)
     owner = _socket_owner(pool, identity)
+    _prepare_folder(os.path.dirname(path), identity)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _prepare_folder(os.path.dirname(path), identity)
-        clear_stale_socket(path)
-        inode = bind_closed(sock, path)
+        with lasting_name(path) as name:
+            clear_stale_socket(name)
+            inode = bind_closed(sock, name)
+            try:
+                # At once: until it listens, another master would take it for a stale one.
+                sock.listen(backlog)
+                change_access(name, inode, pool.listen_mode, owner)
+            except OSError:
+                remove_file(name, inode)
+                raise
     except (OSError, SpawnError):
         sock.close()
-        raise
-    try:
-        # At once: until it listens, another master would take it for a stale one.
-        sock.listen(backlog)
-        change_access(path, inode, pool.listen_mode, owner)
-    except OSError:
-        sock.close()
-        remove_file(path, inode)
         raise
     return Listener(path, sock, path, inode, UnixAddress(path))
 
 
 def _prepare_folder(folder: str, identity: Identity) -> None:
     """Make it, unless it is there; SpawnError if a stranger was faster, in a place such as /tmp."""
-    make_folder(folder, 0o755)
+    try:
+        with lasting_name(folder) as name:
+            make_folder(name, 0o755)
+    except OSError as error:
+        raise SpawnError(f"make its folder {folder}: {error.strerror}") from error
     trusted = {os.geteuid()} if identity.uid is None else {os.geteuid(), identity.uid}
     found = find_exposure(folder, trusted)
     if found is not None and found.owner is not None:

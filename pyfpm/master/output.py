@@ -2,23 +2,29 @@
 
 One pipe per stream and process. Lines are kept apart per stream, so that a half line of one
 worker is never glued to another's, and what a worker prints cannot look like a line of the master
-(logs.formats cleans it). One turn takes a bounded number of lines, and `Flow` bounds what a pool
-may print in a second.
+(logs.formats cleans it). One bite is a bounded number of lines, and ends with the first one for
+which nothing was left; who may take one when is the affair of `Flow` and of the pool's share
+(master.turns).
 """
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable
 
-from pyfpm.master.flow import Flow
+from pyfpm.logs import count_lines
+from pyfpm.master.flow import LINE_BYTES, READ_BYTES, Flow, cost_of
 from pyfpm.master.state import SavedPipe
 
 _READ_BYTES = 65536
-_LINES_AT_ONCE = 256
-_DRAINED_TURNS = 64
-_LOOK_AGAIN_S = 0.02
-_DROP_AGAIN_S = 0.05
-"""A pipe of a flooded pool is emptied so often: 1.3 MB a second at most."""
+_LINES_AT_ONCE = 64
+_LINES_OF_A_FLOOD = 8
+_MOST_PIPE_BYTES = 1 << 20
+"""More than this an unprivileged process cannot make of a pipe (/proc/sys/fs/pipe-max-size)."""
+_LEAST_PIECE = 4096
+_ROOM_FOR_WORDS = 64
+_LAST_BYTES = 65536
+_LAST_BYTES_OF_A_FLOOD = 8192
 
 Emit = Callable[[str, str], None]
 """Takes the stream's name (`stdout`, `stderr`) and one line."""
@@ -38,7 +44,7 @@ class OutputPipe:
     ) -> None:
         """`limit` is the longest line in bytes; `owner` may reopen /dev/stdout by its path.
 
-        `flow` is the budget of the pool. `saved` is one that came through an exec: it has no
+        `flow` is the output of the pool. `saved` is one that came through an exec: it has no
         writer here.
         """
         if saved is None:
@@ -48,17 +54,20 @@ class OutputPipe:
                 os.fchown(self.writer, *owner)
         else:
             self._reader = saved.descriptor
-        self._stream = stream
+        self.stream = stream
         self._limit = limit
         self._emit = emit
         self._rest = b"" if saved is None else saved.rest.encode("latin-1")
         self._open = True
         self._flow = flow
-        self._pause: asyncio.TimerHandle | None = None
-        if b"\n" in self._rest:
-            self._wait(0)
+        # Where each write takes a page of its own, a pipe is full with little more than half.
+        self._full_bytes = min(fcntl.fcntl(self._reader, fcntl.F_GETPIPE_SZ), _READ_BYTES) // 2
+        self._was_full = False
+        self._watched = False
+        if self._has_piece:
+            self._wait()
         else:
-            asyncio.get_running_loop().add_reader(self._reader, self._read)
+            self._watch()
 
     def close_writer(self) -> None:
         """The other process has its copy now."""
@@ -68,88 +77,211 @@ class OutputPipe:
         """For the next master; None at the end of the stream."""
         if not self._open:
             return None
-        return SavedPipe(self._stream, self._reader, self._limit, self._rest.decode("latin-1"))
+        return SavedPipe(self.stream, self._reader, self._limit, self._rest.decode("latin-1"))
 
-    def _wait(self, seconds: float) -> None:
-        """Read no more for a while; the process waits in its write once the pipe is full."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._reader)
-        if self._pause is None:
-            self._pause = loop.call_later(seconds, self._go_on)
+    # -- when -------------------------------------------------------------------------------
 
-    def _go_on(self) -> None:
-        self._pause = None
-        asyncio.get_running_loop().add_reader(self._reader, self._read)
-        self._read()
+    def _watch(self) -> None:
+        if not self._watched:
+            self._watched = True
+            asyncio.get_running_loop().add_reader(self._reader, self._on_readable)
 
-    def _read(self) -> None:
-        if self._flow.is_open:
-            if self._take(drop=False) and b"\n" in self._rest:
-                self._wait(0)
-        elif not self._flow.is_flooded:
-            self._wait(_LOOK_AGAIN_S)
-        elif self._take(drop=True):
-            self._wait(_DROP_AGAIN_S)
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self._reader)
 
-    def _take(self, *, drop: bool) -> bool:
-        """Emit a bounded number of lines, or drop all; False if nothing was there."""
-        if b"\n" not in self._rest:
-            try:
-                data = os.read(self._reader, _READ_BYTES)
-            except BlockingIOError:
-                return False
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return False
-            self._rest += data
-        if drop:
+    def _wait(self) -> None:
+        """Read no more until the turn comes; once the pipe is full its process waits as well."""
+        self._unwatch()
+        self._flow.share.wait(self)
+
+    def _on_readable(self) -> None:
+        may_read = self._flow.share.is_open
+        if not may_read or (self._take() and self._has_piece):
+            self._wait()
+
+    def take_turn(self) -> None:
+        """Take one bite; see master.turns."""
+        if not self._open:
+            self._say_last_words()
+        elif self._take():
+            self._wait()  # there may be more: to look again costs less than to be watched again
+        elif self._open:
+            self._watch()
+
+    # -- what -------------------------------------------------------------------------------
+
+    def _take(self) -> bool:
+        """Emit a bounded number of lines, or drop most; False if nothing was there."""
+        if not self._has_piece and not self._fill():
+            return False
+        if self._was_full and self._flow.is_flooded:
+            self._put_pieces(_LINES_OF_A_FLOOD)
             self._drop()
-            return True
-        *lines, self._rest = self._rest.split(b"\n", _LINES_AT_ONCE)
-        for line in lines:
-            self._put(line)
-        while len(self._rest) > self._limit and b"\n" not in self._rest:
-            self._put(self._rest[: self._limit])
-            self._rest = self._rest[self._limit :]
+        else:
+            self._put_pieces(_LINES_AT_ONCE)
         return True
+
+    def _fill(self) -> bool:
+        """Read once; False at the end, or where nothing is there now."""
+        if not self._open:
+            return False
+        try:
+            data = os.read(self._reader, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return False
+        self._flow.share.pay(READ_BYTES)
+        self._was_full = len(data) >= self._full_bytes
+        self._rest += data
+        return True
+
+    @property
+    def _has_piece(self) -> bool:
+        """Whether there is a line, or what is too long for one."""
+        return len(self._rest) > self._limit or b"\n" in self._rest
+
+    def _put_pieces(self, most: int) -> None:
+        """Emit at least one, and then as many as there is budget for."""
+        start = 0
+        try:
+            for _ in range(most):
+                size, end = self._find_piece(start)
+                if size < 0:
+                    return
+                piece, start = self._rest[start : start + size], end
+                self._put(piece)
+                if not self._flow.share.has_left:
+                    return
+        finally:
+            self._rest = self._rest[start:]
+
+    def _find_piece(self, start: int) -> tuple[int, int]:
+        """The length of the piece that begins here, and where the next one does; -1 for none."""
+        end = self._rest.find(b"\n", start, start + self._limit + 1)
+        if end >= 0:
+            return end - start, end + 1
+        if len(self._rest) - start <= self._limit:
+            return -1, start
+        size = _whole_characters(self._rest[start : start + self._limit + 1], self._limit)
+        return size, start + size
 
     def _drop(self) -> None:
         """What was begun and has not ended stays: the line may be over before its rest comes."""
         whole, end, rest = self._rest.rpartition(b"\n")
         self._rest = rest[-self._limit :]
-        self._flow.drop(
-            len(whole) + len(end) + len(rest) - len(self._rest), whole.count(b"\n") + len(end)
-        )
+        size = len(whole) + len(end) + len(rest) - len(self._rest)
+        if size:
+            self._flow.drop(size, whole.count(b"\n") + len(end))
 
-    def _put(self, line: bytes) -> None:
-        for start in range(0, len(line) or 1, self._limit):
-            piece = line[start : start + self._limit]
-            self._flow.spend(len(piece))
-            self._emit(self._stream, piece.decode("utf-8", "backslashreplace"))
+    def _put(self, piece: bytes) -> None:
+        text = piece.decode("utf-8", "backslashreplace")
+        self._flow.spend(len(text), count_lines(text))
+        self._emit(self.stream, text)
+
+    # -- the end ----------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Take what is there without waiting for more: the process has ended.
 
         Its children may keep the pipe open for long, so the end may never come.
         """
-        for _ in range(_DRAINED_TURNS):
-            if not self._open or not self._take(drop=not self._flow.is_open):
-                return
+        left = _MOST_PIPE_BYTES
+        while left > 0 and self._fill():
+            left -= _READ_BYTES
+            while self._has_piece and self._flow.share.is_open:
+                self._put_pieces(_LINES_AT_ONCE)
+            self._keep_last_words()
 
     def close(self) -> None:
-        """Emit the last half line and close."""
+        """Close, and emit what is left: in its turn, where there is no budget for it now."""
         if not self._open:
             return
         self._open = False
-        if self._pause is not None:
-            self._pause.cancel()
-        asyncio.get_running_loop().remove_reader(self._reader)
+        self._unwatch()
+        self._flow.share.forget(self)
         os.close(self._reader)
-        *dropped, last = self._rest.split(b"\n")
+        if not self._rest:
+            return
+        if not self._flow.keep(self):
+            self._drop_until(len(self._rest))
+            return
+        self._keep_last_words()
+        if self._flow.share.is_open:
+            self._say_last_words()
+        else:
+            self._flow.share.wait(self)
+
+    def _keep_last_words(self) -> None:
+        """Drop what is too much, from the beginning; the first line that stays is a whole one."""
+        most = _LAST_BYTES if self._flow.is_open else _LAST_BYTES_OF_A_FLOOD
+        self._keep_end(most)
+
+    def _keep_end(self, most: int) -> None:
+        over = len(self._rest) - most
+        if over > 0:
+            self._drop_until(self._rest.find(b"\n", over) + 1 or over)
+
+    def _drop_until(self, end: int) -> None:
+        dropped, self._rest = self._rest[:end], self._rest[end:]
         if dropped:
-            self._flow.drop(len(self._rest) - len(last), len(dropped))
-        if last:
-            self._put(last)
-        self._rest = b""
+            is_half = not (self._rest or dropped.endswith(b"\n"))
+            self._flow.drop(len(dropped), dropped.count(b"\n") + is_half)
+
+    def _say_last_words(self) -> None:
+        self._put_pieces(_LINES_AT_ONCE)
+        if self._has_piece:
+            self._flow.share.wait(self)
+            return
+        self._flow.forget(self)
+        if self._rest:
+            self._put(self._rest)
+            self._rest = b""
+
+    def end_now(self, most_bytes: int) -> int:
+        """Write the end of the last words, whatever is left of the budget; see `LastWords`."""
+        self._flow.share.forget(self)
+        self._flow.forget(self)
+        self._keep_end(most_bytes // 2)
+        self._drop_until(_start_of_last_lines(self._rest, most_bytes // 2 // LINE_BYTES))
+        cost = 0
+        while self._rest:
+            size, end = self._find_piece(0)
+            if size < 0:
+                size = end = len(self._rest)
+            text = self._rest[:size].decode("utf-8", "backslashreplace")
+            self._emit(self.stream, text)
+            self._rest = self._rest[end:]
+            cost += cost_of(len(text), count_lines(text))
+        return cost
+
+
+def _start_of_last_lines(data: bytes, most: int) -> int:
+    """Where the last so many lines begin."""
+    start = len(data)
+    for _ in range(most):
+        start = data.rfind(b"\n", 0, max(0, start - 1)) + 1
+    return start
+
+
+def _whole_characters(data: bytes, most: int) -> int:
+    """How many bytes to take so that at most `most` are, and no character of UTF-8 is cut."""
+    size = min(len(data), most)
+    for back in range(min(4, size)):
+        if size == len(data) or data[size - back] & 0xC0 != 0x80:
+            return size - back
+    return size  # no UTF-8
+
+
+def longest_piece(log_limit: int) -> int:
+    """How much of a line without an end is handed on at once, in bytes.
+
+    The log continues what does not fit into one line of it on the next. A pool's name and what
+    `decorate_workers_output` adds shall fit into a message as well.
+    """
+    return min(max(log_limit, _LEAST_PIECE), _READ_BYTES) - _ROOM_FOR_WORDS

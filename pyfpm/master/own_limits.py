@@ -1,4 +1,8 @@
-"""The master's own nice value and limits. What it may not have it says, and serves without."""
+"""The master's own nice value and limits. What it may not have it says, and serves without.
+
+Where it is not root the configuration has said so already (config.privileges); a root that lacks
+the capability is told here.
+"""
 
 import os
 import resource
@@ -17,11 +21,9 @@ def apply_own_limits(main: MainOptions, log: Log) -> None:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, main.process_priority)
         except OSError as error:
-            log.warning(
-                "process_priority",
-                f"process.priority = {main.process_priority}: {error.strerror}; it stays at"
-                f" {os.getpriority(os.PRIO_PROCESS, 0)}",
-            )
+            text = f"process.priority = {main.process_priority}: {error.strerror}: that takes"
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            _warn(log, "process_priority", f"{text} CAP_SYS_NICE; it stays at {own}")
     if main.rlimit_core is not None:
         _set_core_limit(main.rlimit_core, log)
 
@@ -33,7 +35,8 @@ def _raise_file_limit(wanted: int | None, log: Log) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
     except (ValueError, OSError):  # beyond the hard limit without CAP_SYS_RESOURCE
-        log.warning("rlimit_files", f"rlimit_files = {wanted}: not permitted, using {hard}")
+        text = f"rlimit_files = {wanted}: not permitted without CAP_SYS_RESOURCE"
+        _warn(log, "rlimit_files", f"{text}, nor above fs.nr_open; using {hard}")
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -42,5 +45,11 @@ def _set_core_limit(wanted: int, log: Log) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (wanted, wanted))
     except (ValueError, OSError):  # as above
-        log.warning("rlimit_core", f"rlimit_core: not permitted, using {hard}")
+        text = f"rlimit_core: not permitted without CAP_SYS_RESOURCE; using {hard}"
+        _warn(log, "rlimit_core", text)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
+def _warn(log: Log, event: str, text: str) -> None:
+    if os.geteuid() == 0:
+        log.warning(event, text)

@@ -3,7 +3,8 @@
 import contextlib
 import os
 
-from pyfpm.errors import PyfpmError
+from pyfpm.errors import PyfpmError, reason_of
+from pyfpm.kernel.folders import make_folder
 from pyfpm.kernel.process import real_uid
 from pyfpm.kernel.title import title_of
 
@@ -33,19 +34,23 @@ class PidFile:
             )
 
     def write(self, pid: int) -> None:
-        """Replace the file in one step; PyfpmError where that is not possible."""
+        """Replace the file in one step; PyfpmError where that is not possible.
+
+        The last folder of its path is made where it is missing, as for a socket.
+        """
         if self.path is None:
             return
         fresh = f"{self.path}.{pid}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            make_folder(os.path.dirname(self.path), 0o755)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(fresh)
             with os.fdopen(os.open(fresh, flags, 0o644), "w", encoding="ascii") as file:
                 file.write(f"{pid}\n")
             os.rename(fresh, self.path)
         except OSError as error:
-            raise PyfpmError(f"write pid file {self.path}: {error.strerror}") from error
+            raise PyfpmError(f"write pid file {self.path}: {reason_of(error)}") from error
         self._written = pid
 
     def inherit(self, pid: int) -> None:

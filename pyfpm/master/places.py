@@ -11,21 +11,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pyfpm.kernel.elf import read_loader
-from pyfpm.kernel.landlock import EXECUTE, READ, WRITE, Access
+from pyfpm.kernel.landlock import READ, WRITE, Access
+from pyfpm.master.survey import Sign
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A file, or a folder with all below it, and what may be done there.
 
-    `key` is the option that lists it; empty for a built-in one, where `purpose` says why.
+    `key` is the option that lists it; empty for a built-in one, where `purpose` says why, and `of`
+    the option that it follows from. `signs` are what the path was read from, where others than
+    root may change that.
     """
 
     path: str
     access: Access
     purpose: str
     key: str = ""
+    of: str = ""
+    signs: tuple[Sign, ...] = ()
 
 
 # A folder of libraries holds programs too, in the end, but reading one is not executing it.
@@ -76,10 +80,9 @@ _FILES = {
 }
 
 
-def builtin_places(python: str, directory: str) -> Iterator[Place]:
-    """Every built-in place for this interpreter and application, whether it exists or not."""
-    yield Place(directory, READ, "the application")
-    yield from _interpreter_places(python)
+def builtin_places(directory: str) -> Iterator[Place]:
+    """Every built-in place but those of the interpreter, whether it exists or not."""
+    yield Place(directory, READ, "the application", of="directory")
     for folder in (*_LIBRARIES, *_configured_folders(_LOADER_CONF)):
         yield Place(folder, READ, "shared libraries")
     for purpose, paths in _FILES.items():
@@ -94,59 +97,6 @@ def builtin_places(python: str, directory: str) -> Iterator[Place]:
         # its folder, which is theirs alone, goes on to hold. Not for /run itself, where it lies on
         # some small systems: that is everybody's.
         yield Place(folder, READ, "names")
-
-
-def loader_places(programs: tuple[str, ...]) -> Iterator[Place]:
-    """The dynamic loaders of these programs: the kernel executes them first."""
-    for program in programs:
-        with suppress(OSError):
-            if os.path.isfile(program) and (loader := read_loader(program)):
-                yield Place(loader, EXECUTE, "the loader of shared libraries")
-
-
-def _interpreter_places(python: str) -> Iterator[Place]:
-    """The interpreter, its venv, its standard library, and what Debian configures for it.
-
-    The interpreter itself is a file: to start it, nothing else in its folder has to be executable.
-    """
-    purpose = "the interpreter"
-    yield Place(python, EXECUTE, purpose)
-    yield from loader_places((python,))
-    venv = os.path.dirname(os.path.dirname(python))
-    home = _venv_home(venv)
-    if home is not None:
-        yield Place(venv, READ, "the venv")
-    for program in dict.fromkeys((os.path.realpath(python), *_interpreters_in(home))):
-        yield Place(program, EXECUTE, purpose)
-        yield from _library_places(os.path.dirname(os.path.dirname(program)))
-    if home is not None:
-        yield from _library_places(os.path.dirname(home))
-    for path in sorted(glob.glob("/etc/python3*")):
-        yield Place(path, READ, purpose)
-
-
-def _library_places(prefix: str) -> Iterator[Place]:
-    for name in ("lib", "lib64", "ssl"):
-        yield Place(os.path.join(prefix, name), READ, "the standard library")
-
-
-def _interpreters_in(home: str | None) -> Iterator[str]:
-    """What `home` of a venv holds: the interpreter that the venv was made from."""
-    for name in ("python", "python3"):
-        program = os.path.join(home or "", name)
-        if home is not None and os.path.exists(program):
-            yield os.path.realpath(program)
-
-
-def _venv_home(venv: str) -> str | None:
-    """`home` in a venv's pyvenv.cfg; None where there is no venv."""
-    try:
-        with open(os.path.join(venv, "pyvenv.cfg"), encoding="utf-8") as lines:
-            pairs = [line.partition("=") for line in lines]
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = {key.strip().lower(): value.strip() for key, _, value in pairs}
-    return found.get("home") or None
 
 
 def _configured_folders(path: str, depth: int = 4) -> Iterator[str]:

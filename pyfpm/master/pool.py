@@ -48,6 +48,7 @@ from pyfpm.policy import (
     Spawn,
     decide,
 )
+from pyfpm.units import counted
 
 _RETRY_S = 1.0
 _LEAST_PAUSE_S = 0.01
@@ -75,7 +76,7 @@ class Pool:
         self.health = Health(self._log, setting.settled)
         self.workers = WorkerKeeper(
             self.memory,
-            setting.reaper,
+            setting,
             self._log,
             output=self._output_of,
             look=self.look,
@@ -89,9 +90,9 @@ class Pool:
         """Held by whoever replaces workers: one reload or restart at a time."""
         self.on_boot_failed: Callable[[str], None] | None = None
         """Hears of failed boots of the current generation while it takes over from another."""
-        keep_s = options.keepalive_timeout
-        channel = self.generation.channel
-        self.demand = Demand(listeners, channel, self.memory, keep_s, self.look)
+        keep_s, channel = options.keepalive_timeout, self.generation.channel
+        share, allowance = self.workers.messages, setting.adopted
+        self.demand = Demand(listeners, channel, self.memory, keep_s, self.look, share, allowance)
         self._mender = ChannelMender(self, self._log, setting)
         self.ladder = Ladder(self.memory, self._log, self.generation.slow_log, act_on_processes())
         self._rounds = Rounds(
@@ -250,21 +251,19 @@ class Pool:
             case ReportMaxChildren(limit):
                 notice = self.memory.notice
                 notice.publish(max_children_reached=notice.current.max_children_reached + 1)
-                count = self.demand.waiting_count()
-                waiting = f"; {count} connections wait" if count else ""
+                waiting = self.demand.waiting_text()
                 self._log.warning(
                     "max_children",
                     f"reached pm.max_children ({limit}){waiting}: raise it or shorten requests",
                 )
             case ReportProcessMax(wanted):
                 most = self._setting.main.process_max
-                self._log.warning(
-                    "process_max", f"process.max ({most}) leaves no room for {wanted} more workers"
-                )
+                more = counted(wanted, "more worker")
+                self._log.warning("process_max", f"process.max ({most}) leaves no room for {more}")
             case ReportBusy(spawning, idle, total):
                 self._log.warning(
                     "busy",
-                    f"seems busy: spawning {spawning}, {idle} idle of {total} workers "
+                    f"seems busy: spawning {spawning}, {idle} idle of {counted(total, 'worker')} "
                     "(consider a higher pm.start_servers or pm.min_spare_servers)",
                 )
             case _:
@@ -364,7 +363,8 @@ class Pool:
         await self._wait_ended(timeout_s)
         for signum in (signal.SIGTERM, signal.SIGKILL):
             if not self._all_ended:
-                self._log.warning("straggler", f"{self.worker_count} workers left: {signum.name}")
+                left = counted(self.worker_count, "worker")
+                self._log.warning("straggler", f"{left} left: {signum.name}")
                 self.signal_all(signum)
                 await self._wait_ended(KILL_AFTER_TERM_S)
         await self.generations.remove_folders()
@@ -383,7 +383,7 @@ class Pool:
         """Close what the master holds for the pool."""
         self._rounds.close()
         self.demand.close()
-        self.memory.close()
+        self.workers.close()
         self.generations.close()
 
     @property

@@ -1,4 +1,4 @@
-"""All pools of the master: which run, which are stopped, and how they come and go."""
+"""All pools of the master: which run, which are stopped or late, and how they come and go."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pyfpm.master.access_log import AccessLogError
 from pyfpm.master.acts import trace_worker
 from pyfpm.master.health import PoolState, summary_of
 from pyfpm.master.identity import resolve_identity
+from pyfpm.master.latecomers import Latecomers
 from pyfpm.master.listeners import Listener, apply_settings, open_listeners
 from pyfpm.master.pool import Pool
 from pyfpm.master.private_folder import PrivateFolderError
@@ -23,37 +24,38 @@ from pyfpm.policy import ProcessManager
 
 
 class Pools:
-    """The pools of one configuration; `running` by name, and the options of those `stopped`."""
+    """The pools of one configuration; `running` by name, and the options of those `stopped`.
+
+    A pool that is neither is `late`: it could not be opened, and is tried again.
+    """
 
     def __init__(self, config: Config, setting: Setting) -> None:
         self.config = config
         self.running: dict[str, Pool] = {}
         self.stopped: dict[str, PoolOptions] = {}
+        self.late = Latecomers(self._try_late)
         self._setting = setting
 
     # -- the whole service ------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the listeners of all pools, or of none; ConfigError with every failure."""
-        problems: list[Problem] = []
+        """Open the listeners of all pools; ConfigError with every failure if none can be opened.
+
+        Where others can, one that cannot comes late: they must not pay for whoever is in its way.
+        """
+        failures: dict[str, PyfpmError] = {}
         for name, options in self.config.pools.items():
             if not options.autostart:
                 self.stopped[name] = options
                 continue
             try:
                 self.running[name] = self._make(options)
-            except SpawnError as error:
-                problems.append(self._problem(f"pool:{name}", "listen", str(error)))
-            except AccessLogError as error:
-                problems.append(self._problem(f"pool:{name}", "access.log", str(error)))
-            except PrivateFolderError as error:
-                problems.append(self._problem(f"pool:{name}", "sandbox", str(error)))
             except PyfpmError as error:
-                problems.append(self._problem(f"pool:{name}", "slowlog", str(error)))
-        if problems:
-            for pool in self.running.values():
-                pool.generation.withdraw()
-            raise ConfigError(problems)
+                failures[name] = error
+        if failures and not self.running:
+            raise ConfigError(self._problem(name, why) for name, why in failures.items())
+        for name, why in failures.items():
+            self.late.wait(self.config.pools[name], str(why), str(self._problem(name, why)))
 
     def start_all(self) -> None:
         """Start what was opened, by priority."""
@@ -65,6 +67,8 @@ class Pools:
         self.stopped = {name: restore_pool(name, texts) for name, texts in saved.stopped.items()}
         for one in saved.pools:
             self.running[one.name] = revive_pool(one, self._setting)
+        for late in saved.late:
+            self.late.resume(restore_pool(late.name, late.options), late.reason)
 
     @property
     def is_resting(self) -> bool:
@@ -79,12 +83,14 @@ class Pools:
 
     async def stop_all(self) -> None:
         """End every pool, and wait for it."""
+        self.late.close()
         order = sorted(self.running.values(), key=lambda pool: -pool.options.priority)
         timeout_s = self._setting.main.process_control_timeout
         await asyncio.gather(*(pool.stop(timeout_s=timeout_s) for pool in order))
 
     def close(self) -> None:
         """Close what a failure left open."""
+        self.late.close()
         for pool in self.running.values():
             if pool.health.state is not PoolState.STOPPED:
                 pool.close()
@@ -95,8 +101,10 @@ class Pools:
         """A running pool; ControlError if there is none of this name."""
         if name in self.stopped:
             raise ControlError(f"pool {name} is stopped: start it with `pyfpm start-pool {name}`")
+        if name in self.late:
+            raise ControlError(f"pool {name} cannot be opened yet: {self.late.reasons[name]}")
         if name not in self.running:
-            known = ", ".join([*self.running, *self.stopped])
+            known = ", ".join(self.names)
             raise ControlError(f"no pool {name!r}; there are: {known}", ExitCode.USAGE)
         return self.running[name]
 
@@ -125,8 +133,13 @@ class Pools:
 
         It takes over those `spare` listeners of pools on their way out that have its addresses.
         """
-        pool = self.running[options.name] = self._make(options, spare)
-        self.stopped.pop(options.name, None)
+        try:
+            pool = self._make(options, spare)
+        except PyfpmError as error:
+            if options.name in self.late:
+                self.late.change(options, str(error))
+            raise
+        self._enter(pool)
         progress(f"pool {options.name}: starting")
         pool.start()
         await pool.until(lambda: pool.health.settled or not options.workers_at_start)
@@ -159,9 +172,10 @@ class Pools:
         failures = []
         for name in names:
             try:
-                if name not in self.stopped:  # another command was quicker
+                options = self.stopped.get(name) or self.late.options(name)
+                if options is None:  # another command was quicker
                     raise SpawnError("it is running")
-                await self.add(self.stopped[name], progress)
+                await self.add(options, progress)
             except PyfpmError as error:
                 failures.append(f"pool {name}: {error}")
         if failures:
@@ -171,7 +185,20 @@ class Pools:
         """End pools, and wait for it; kill them if `now`."""
         if resting := [name for name in names if name in self.stopped]:
             raise ControlError(f"pool {resting[0]} is stopped already")
-        await asyncio.gather(*(self._stop(self.find(name), now=now) for name in names))
+        late = {name: options for name in names if (options := self.late.options(name))}
+        pools = [self.find(name) for name in names if name not in late]
+        for options in late.values():
+            self.put_aside(options)
+        await asyncio.gather(*(self._stop(pool, now=now) for pool in pools))
+
+    def put_aside(self, options: PoolOptions) -> None:
+        """Have one that does not run be a stopped one, with these options."""
+        self.late.forget(options.name)
+        self.stopped[options.name] = options
+
+    def forget(self, name: str) -> bool:
+        """Give up one that is stopped or late; False if it is neither."""
+        return self.late.forget(name) or self.stopped.pop(name, None) is not None
 
     async def remove(self, name: str, handed_on: Sequence[Listener]) -> None:
         """End a pool for good, but not the listeners that were `handed_on` to another."""
@@ -207,20 +234,21 @@ class Pools:
 
     @property
     def names(self) -> list[str]:
-        """Every pool, running or stopped, in the order of the configuration."""
-        known = {*self.running, *self.stopped}
+        """Every pool, running, stopped or late, in the order of the configuration."""
+        known = {*self.running, *self.stopped, *self.late.reasons}
         ordered = [name for name in self.config.pools if name in known]
         return ordered + sorted(known - set(ordered))
 
     def statuses(self, wanted: str | None = None) -> list[PoolStatus]:
         """What each pool, or the wanted one, says of itself."""
-        return [
-            status_of(self.running[name])
-            if name in self.running
-            else stopped_status(self.stopped[name])
-            for name in self.names
-            if wanted in (None, name)
-        ]
+        return [self._status(name) for name in self.names if wanted in (None, name)]
+
+    def _status(self, name: str) -> PoolStatus:
+        if name in self.running:
+            return status_of(self.running[name])
+        if name in self.late:
+            return self.late.status(name)
+        return stopped_status(self.stopped[name])
 
     def draining(self, name: str) -> list[str]:
         """A line for each worker of the pool that drains."""
@@ -232,6 +260,34 @@ class Pools:
         if not most:
             return _UNBOUNDED
         return most - sum(pool.worker_count for pool in self.running.values())
+
+    def _try_late(self, options: PoolOptions) -> None:
+        """Open and start one that came late; ConfigError where it still cannot be opened."""
+        try:
+            pool = self._make(options)
+        except PyfpmError as error:
+            self.late.change(options, str(error))
+            raise ConfigError([self._problem(options.name, error)]) from error
+        self._enter(pool)
+        pool.start()
+
+    def _enter(self, pool: Pool) -> None:
+        self.running[pool.name] = pool
+        self.stopped.pop(pool.name, None)
+        self.late.opened(pool.name)
+
+    def _problem(self, name: str, error: PyfpmError) -> Problem:
+        """Why a pool cannot be opened, at the option that says what was to be opened."""
+        match error:
+            case SpawnError():
+                key = "listen"
+            case AccessLogError():
+                key = "access.log"
+            case PrivateFolderError():
+                key = "sandbox"
+            case _:
+                key = "slowlog"
+        return self.config.problem(f"pool:{name}", key, str(error))
 
     def _make(self, options: PoolOptions, spare: Sequence[Listener] = ()) -> Pool:
         identity = resolve_identity(options, is_root=self._setting.is_root)
@@ -248,13 +304,6 @@ class Pools:
             if isinstance(error, OSError):
                 raise SpawnError(f"listener: {error.strerror}") from error
             raise
-
-    def _problem(self, section: str, key: str, message: str) -> Problem:
-        file, _, line = self.config.origin(section, key).rpartition(":")
-        known = file and line.isdecimal()
-        return Problem(
-            file if known else self.config.path, int(line) if known else None, section, key, message
-        )
 
 
 _UNBOUNDED = 1 << 30

@@ -10,22 +10,28 @@ things: to systemd-tmpfiles, that it is not to be cleaned away for its age; and 
 that finds a folder without one, that the master who made it was killed, and that it may go.
 
     made under another name, locked, given away, then renamed: whoever sees the name, sees the lock
+
+The pool's user owns the folder and may mount something on it (FUSE). So the master never asks what
+stands at the path, only what it holds or what lies on the mount that it expects: a FUSE server that
+does not answer would stop it for ever.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import secrets
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from typing import NoReturn
 
 from pyfpm.errors import PyfpmError
+from pyfpm.kernel.mounts import mount_of
 from pyfpm.kernel.pidfd import open_child, send_signal
+from pyfpm.kernel.removal import open_on_same_mount, remove_tree
 from pyfpm.logs import Log
 from pyfpm.master.identity import Identity
 from pyfpm.master.launch import fork, reset_signals
@@ -33,6 +39,10 @@ from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.state import SavedFolder
 
 _REMOVAL_S = 5.0
+_DEATH_S = 2.0  # a process that waits for a FUSE server does not even die
+# Each is a process, and a tenant may have made as many folders of such a name as it likes.
+_MOST_ABANDONED = 16
+_MOST_LOOKED_AT = 1000
 _PREFIX = "pyfpm-tmp-"
 _RANDOM_BYTES = 8
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,14 +93,24 @@ class PrivateFolder:
 
     def ensure(self) -> None:
         """Make it anew where somebody has removed it; PrivateFolderError."""
-        held = os.fstat(self.descriptor)
-        with contextlib.suppress(OSError):
-            found = os.stat(self.path, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino):
+        with contextlib.suppress(OSError):  # it is gone
+            if self._is_in_place():
                 return
+            text = f"something else is in the place of {self.path}: the pool gets another folder"
+            Log(self._pool).warning("temporary_folder", text)
         lost = self.descriptor
         self._make()
         os.close(lost)
+
+    def _is_in_place(self) -> bool:
+        place = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if mount_of(place) != mount_of(self.descriptor):
+                return False
+            found, held = os.fstat(place), os.fstat(self.descriptor)
+            return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+        finally:
+            os.close(place)
 
     def _make(self) -> None:
         # Within a root of its own no link is followed: what stands there is another's to choose.
@@ -100,7 +120,7 @@ class PrivateFolder:
         try:
             base_fd = os.open(base, _FOLDER)
             try:
-                for name in self._abandoned(base_fd):
+                for name in itertools.islice(self._abandoned(base_fd), _MOST_ABANDONED):
                     self._remove(os.path.join(base, name))
                 name = f"{_PREFIX}{self._pool}-{secrets.token_hex(_RANDOM_BYTES)}"
                 self.descriptor = self._make_in(base_fd, name)
@@ -136,9 +156,10 @@ class PrivateFolder:
         """What masters that were killed have left of this pool."""
         pattern = re.compile(rf"{_PREFIX}{re.escape(self._pool)}-[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
         uid = os.geteuid() if self._owner[0] is None else self._owner[0]
-        for name in filter(pattern.fullmatch, os.listdir(base_fd)):
-            with contextlib.suppress(OSError):  # gone meanwhile, or locked
-                descriptor = os.open(name, _FOLDER, dir_fd=base_fd)
+        named = filter(pattern.fullmatch, os.listdir(base_fd))
+        for name in itertools.islice(named, _MOST_LOOKED_AT):
+            with contextlib.suppress(OSError):  # gone meanwhile, locked, or a mount
+                descriptor = open_on_same_mount(name, base_fd)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     owner = os.fstat(descriptor).st_uid
@@ -171,22 +192,33 @@ class PrivateFolder:
             return gone
         # No death is missed: only the loop reaps, and it does not turn between the fork and here.
         pidfd = open_child(pid)
-        timer = loop.call_later(_REMOVAL_S, lambda: _kill(pidfd))
+        timers = [
+            loop.call_later(_REMOVAL_S, lambda: _kill(pidfd)),
+            loop.call_later(_REMOVAL_S + _DEATH_S, lambda: self._removed(path, gone)),
+        ]
 
         def ended(death: Death) -> None:
             del death
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             if pidfd is not None:
                 os.close(pidfd)
-            with contextlib.suppress(OSError):  # empty, in a folder that the user cannot write
-                os.rmdir(path)
-            if os.path.lexists(path):
-                self._complain(path)
-            if not gone.done():
-                gone.set_result(None)
+            self._removed(path, gone)
 
         self._reaper.watch(pid, ended)
         return gone
+
+    def _removed(self, path: str, gone: asyncio.Future[None]) -> None:
+        """The remover has ended, or will not end: say so where it has left something."""
+        if gone.done():
+            return
+        try:
+            os.rmdir(path)  # empty, in a folder that the user cannot write
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._complain(path)
+        gone.set_result(None)
 
     def _complain(self, path: str, reason: str = "") -> None:
         text = f"temporary folder {path} could not be removed{reason}: remove it"
@@ -213,7 +245,6 @@ def _be_remover(
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        # It follows no symbolic link, whoever puts one there meanwhile.
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
     finally:
         os._exit(0)

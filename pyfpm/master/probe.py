@@ -1,4 +1,4 @@
-"""`pyfpm check` as root: a try at each pool's identity, folder and interpreter.
+"""The trial of `pyfpm check`: of each pool's identity, folder and interpreter.
 
 Mode bits say what should work; ACLs, mount options, security modules and a foreign root folder say
 what does. So a child takes on the pool's identity as its zygote will, enters the folder and the
@@ -13,16 +13,19 @@ import contextlib
 import os
 import select
 import signal
+from dataclasses import replace
 from typing import NoReturn
 
-from pyfpm.config import Config, PoolOptions
+from pyfpm.config import Config, PoolOptions, Sandbox
 from pyfpm.errors import Problem, SpawnError
 from pyfpm.master.attributes import RefusedError
+from pyfpm.master.grants import SandboxError
 from pyfpm.master.identity import apply_identity, environment_of, resolve_identity
-from pyfpm.master.launch import enter_sandbox, place_descriptors, reason_of
+from pyfpm.master.launch import enter_sandbox, inside, place_descriptors, reason_of
 from pyfpm.master.package import open_package
 from pyfpm.master.sandbox import plan_sandbox
 from pyfpm.messages import InheritedDescriptor, rehearsal
+from pyfpm.units import format_size
 
 _TIMEOUT_S = 10
 _MOST_BYTES = 16 * 1024
@@ -31,29 +34,36 @@ _MOST_CHARACTERS = 300
 _IS_PYTHON, _TOO_OLD, _OURS = 47, 48, 49
 
 
-def probe_identities(config: Config) -> list[Problem]:
-    """A problem for every pool that cannot be who it is to be, or run its interpreter so."""
+def probe_pools(config: Config) -> list[Problem]:
+    """A problem for every pool that cannot be who it is to be, or run its interpreter so.
+
+    Without root all pools are who the master is, and those alone are tried that give up something:
+    memory, or files by a sandbox.
+    """
     problems = []
     for name, options in config.pools.items():
-        failure = _probe(options)
+        gives_up = options.rlimit_as is not None or options.sandbox is not Sandbox.OFF
+        failure = _probe(options) if gives_up or os.geteuid() == 0 else None
         if failure is not None:
-            key, message = failure
-            file, _, line = config.origin(f"pool:{name}", key).rpartition(":")
-            known = line.isdecimal()
-            problems.append(
-                Problem(
-                    file=file if known else config.path,
-                    line=int(line) if known else None,
-                    section=f"pool:{name}",
-                    key=key,
-                    message=message,
-                )
-            )
+            problems.append(config.problem(f"pool:{name}", *failure))
     return problems
 
 
 def _probe(options: PoolOptions) -> tuple[str, str] | None:
     """The key that is wrong and what is wrong with it, or None."""
+    failure = _try_once(options)
+    if failure is None or failure[0] != "python":
+        return failure
+    if options.rlimit_as is None or options.rlimit_as < 0:
+        return failure
+    if _try_once(replace(options, rlimit_as=None)) is not None:
+        return failure
+    _, message = failure
+    limit = format_size(options.rlimit_as)
+    return "rlimit_as", f"{limit} is too little to start in: {message}; raise it"
+
+
+def _try_once(options: PoolOptions) -> tuple[str, str] | None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     package = open_package()
     pid = os.fork()
@@ -81,7 +91,7 @@ def _verdict(options: PoolOptions, code: int | None, said: str) -> tuple[str, st
     if code is None:
         return "python", f"{python} did not end within {_TIMEOUT_S} s when it was tried"
     ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
-    where = "" if options.chroot is None else f" inside {options.chroot}"
+    where = inside(options.chroot)
     words = f": {_last_line(said)}" if said.strip() else ""
     return "python", f"{python} does not run as a Python interpreter{where} ({ended}){words}"
 
@@ -111,17 +121,18 @@ def _wait(pid: int) -> int | None:
 
 
 def _try(options: PoolOptions, writer: int, package: int) -> NoReturn:
-    key, subject = "user", options.user
+    key, subject, where = "user", options.user, ""
     try:
         os.setsid()  # who has root's terminal may type into it (TIOCSTI)
         null = os.open(os.devnull, os.O_RDWR)
         place_descriptors({0: null, 1: null, 2: writer, InheritedDescriptor.PACKAGE: package})
-        identity = resolve_identity(options, is_root=True)
+        sandbox = plan_sandbox(options, "")  # which notes who the master is: not yet the pool
+        identity = resolve_identity(options, is_root=os.geteuid() == 0)
         apply_identity(identity, [InheritedDescriptor.PACKAGE])
+        where = inside(identity.attributes.root)
         key, subject = "directory", options.directory
         os.chdir(options.directory)
         key, subject = "sandbox", ""
-        sandbox = plan_sandbox(options, "")
         if sandbox is not None:
             enter_sandbox(sandbox, above=InheritedDescriptor.PACKAGE)
         key, subject = "python", options.python
@@ -130,10 +141,12 @@ def _try(options: PoolOptions, writer: int, package: int) -> NoReturn:
         os.execve(argv[0], argv, environment_of(options, identity))  # noqa: S606 - no shell wanted
     except RefusedError as error:
         _say(error.key, str(error).removeprefix(f"{error.key} = "))
+    except SandboxError as error:
+        _say(error.key, f"{where.strip()}: {error.reason}" if where else error.reason)
     except SpawnError as error:
         _say(key, f"{subject}: {error}" if subject else str(error))
     except OSError as error:
-        _say(key, f"{subject}: {reason_of(error, options.python)}")
+        _say(key, f"{subject}{where}: {reason_of(error, options.python)}")
     finally:
         os._exit(_OURS)
 

@@ -4,6 +4,7 @@ What the policy decides is performed here and nowhere else, so this is the place
 way in which a process of a pool begins or is told to end.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pyfpm.config import PoolOptions, Sandbox
 from pyfpm.form import form
 from pyfpm.kernel.memfd import create_sealed_copy
-from pyfpm.kernel.pidfd import open_child, send_signal
+from pyfpm.kernel.pidfd import has_ended, open_child, send_signal
 from pyfpm.kernel.process import real_uid
 from pyfpm.master.access_log import AccessLog
 from pyfpm.master.flow import Flow
@@ -23,13 +24,14 @@ from pyfpm.master.identity import Identity
 from pyfpm.master.launch import LaunchPlan, launch
 from pyfpm.master.link import ControlLink, OnMessage, zygote_messages_per_s
 from pyfpm.master.listeners import Listener
-from pyfpm.master.output import Emit, OutputPipe
+from pyfpm.master.output import Emit, OutputPipe, longest_piece
 from pyfpm.master.plans import make_boot_document, zygote_environment
 from pyfpm.master.private_folder import PrivateFolder
 from pyfpm.master.sandbox import plan_sandbox
 from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel, PoolMemory
 from pyfpm.master.stacks import StackPipe
+from pyfpm.master.turns import Share
 from pyfpm.messages import (
     Drain,
     InheritedDescriptor,
@@ -38,6 +40,11 @@ from pyfpm.messages import (
     Poke,
     Spawn,
     bootstrap,
+)
+
+HIDDEN = (
+    "/proc hides whose it is (it is mounted with hidepid): give the master CAP_SYS_PTRACE, or the"
+    " group that the mount names with gid="
 )
 
 
@@ -54,10 +61,12 @@ class Processes:
         memory: PoolMemory,
         setting: Setting,
         flow: Flow,
+        messages: Share,
         access_log: AccessLog | None = None,
         folder: PrivateFolder | None = None,
     ) -> None:
         self.flow = flow
+        self.messages = messages
         self._access_log = access_log
         self._folder = folder
         self._options = options
@@ -103,7 +112,7 @@ class Processes:
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(control.close)
             most_per_s = zygote_messages_per_s(options)
-            handle.link = ControlLink(ours, on_message(handle), most_per_s)
+            handle.link = ControlLink(ours, on_message(handle), self.messages, most_per_s)
             try:
                 handle.pipes = self._make_pipes(emit)
                 for pipe in handle.pipes:
@@ -171,7 +180,7 @@ class Processes:
         with ExitStack() as theirs:
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(control.close)
-            worker.link = ControlLink(ours, on_message)
+            worker.link = ControlLink(ours, on_message, self.messages)
             worker.pipes = self._make_pipes(emit)
             for pipe in worker.pipes:
                 theirs.callback(pipe.close_writer)
@@ -190,22 +199,46 @@ class Processes:
         """Believe that `pid` is this worker, if nothing says that it is not.
 
         It must be a child of ours that nobody claimed before, and of this pool's user: otherwise
-        a hostile zygote could claim what another pool left behind, and have it signalled.
+        a hostile zygote could claim what another pool left behind, and have it signalled. OSError
+        where that cannot be looked at.
         """
         if self._setting.reaper.knows(pid):
             return False
         pidfd = open_child(pid)
         if pidfd is None:
             return False
-        uid = self._identity.uid
-        if uid is not None and real_uid(pid) not in (uid, None):
+        try:
+            if not self._is_of_our_user(pid, pidfd):
+                os.close(pidfd)
+                return False
+        except OSError:
             os.close(pidfd)
-            return False
+            raise
         worker.pid = pid
         worker.pidfd = pidfd
         if self._options.sandbox is not Sandbox.OFF and self._options.pm_max_memory:
             self._pass_memory_file(worker, pid)
         return True
+
+    def _is_of_our_user(self, pid: int, pidfd: int) -> bool:
+        uid = self._identity.uid
+        if uid is None:
+            return True
+        found = real_uid(pid)
+        if found is None and not has_ended(pidfd):
+            raise PermissionError(errno.EACCES, HIDDEN)
+        return found in (uid, None)
+
+    def is_hidden(self, zygote: ZygoteHandle) -> bool:
+        """Whether the master may not look whose the processes of this pool are, where it has to."""
+        if zygote.pidfd is not None:
+            try:
+                self._is_of_our_user(zygote.pid, zygote.pidfd)
+            except PermissionError:
+                return True
+            except OSError:  # out of descriptors, which says nothing
+                pass
+        return False
 
     @staticmethod
     def _pass_memory_file(worker: WorkerHandle, pid: int) -> None:
@@ -253,7 +286,7 @@ class Processes:
         owner = None
         if identity.uid is not None and identity.gid is not None:
             owner = (identity.uid, identity.gid)
-        limit = self._setting.main.log_limit
+        limit = longest_piece(self._setting.main.log_limit)
         stdout = OutputPipe("stdout", limit, emit, owner, self.flow)
         try:
             return stdout, OutputPipe("stderr", limit, emit, owner, self.flow)

@@ -167,6 +167,8 @@ class Reloader:
             raise ControlError(
                 f"the configuration is refused, nothing has changed:\n{error}"
             ) from error
+        for problem in config.own_problems:
+            tell(str(problem))
         plan = self._plan(config, batch)
         if batch.is_whole:
             for text in self._apply_main(config):
@@ -177,7 +179,7 @@ class Reloader:
                 (name, config.pools[name]) for name in batch.names if name in config.pools
             )
         for name in plan.idle:
-            self._pools.stopped[name] = config.pools[name]
+            self._pools.put_aside(config.pools[name])
         work = _Work(self._pools, plan, tell)
         await work.run()
         if work.failures:
@@ -193,7 +195,7 @@ class Reloader:
 
     def _plan(self, config: Config, batch: _Batch) -> "_Plan":
         pools = self._pools
-        known = {*pools.running, *pools.stopped, *config.pools}
+        known = {*pools.names, *config.pools}
         batch.refuse(known, pools.stopped)
         names = known if batch.is_whole else batch.names
         plan = _Plan()
@@ -238,41 +240,49 @@ class _Work:
         leaving = [running[name] for name in self._plan.gone if name in running]
         spare = [x for pool in leaving for x in pool.generation.listeners]
         await asyncio.gather(
-            *(self._reload(options, spare) for options in self._plan.changed),
-            *(self._add(options, spare) for options in self._plan.new),
+            *(self._bring(options, spare) for options in self._plan.changed),
+            *(self._bring(options, spare) for options in self._plan.new),
         )
         handed_on = self._pools.handed_on(spare, self._plan.gone)
         await asyncio.gather(*(self._remove(name, handed_on) for name in self._plan.gone))
 
-    async def _reload(self, options: PoolOptions, spare: list[Listener]) -> None:
+    async def _bring(self, options: PoolOptions, spare: list[Listener]) -> None:
+        """What becomes of the pool is decided when its turn comes.
+
+        Since it was planned it may have been stopped, or opened if it came late.
+        """
         async with self._places:
-            if options.name in self._pools.stopped:  # since it was planned
+            if options.name in self._pools.stopped:
                 self._pools.stopped[options.name] = options
                 self._tell(f"pool {options.name}: stopped meanwhile")
-                return
-            try:
-                done = await self._pools.reload(options, self._tell, spare)
-            except PyfpmError as error:
-                text = str(error).strip()
-                self._pools.note_failure(options.name, text)
-                self._fail(options.name, f"{text}\n{self._pools.what_serves(options.name)}")
+            elif options.name in self._pools.running:
+                await self._reload(options, spare)
             else:
-                self.replaced[options.name] = done
-                self._pools.note_failure(options.name, "")
-                self._tell(f"pool {options.name}: generation {done.generation} serves")
+                await self._add(options, spare)
+
+    async def _reload(self, options: PoolOptions, spare: list[Listener]) -> None:
+        try:
+            done = await self._pools.reload(options, self._tell, spare)
+        except PyfpmError as error:
+            text = str(error).strip()
+            self._pools.note_failure(options.name, text)
+            self._fail(options.name, f"{text}\n{self._pools.what_serves(options.name)}")
+        else:
+            self.replaced[options.name] = done
+            self._pools.note_failure(options.name, "")
+            self._tell(f"pool {options.name}: generation {done.generation} serves")
 
     async def _add(self, options: PoolOptions, spare: list[Listener]) -> None:
-        async with self._places:
-            try:
-                await self._pools.add(options, self._tell, spare)
-            except PyfpmError as error:
-                self._fail(options.name, str(error))
-            else:
-                self.replaced[options.name] = Replaced(1, 0)
-                self._tell(f"pool {options.name}: serves")
+        try:
+            await self._pools.add(options, self._tell, spare)
+        except PyfpmError as error:
+            self._fail(options.name, str(error))
+        else:
+            self.replaced[options.name] = Replaced(1, 0)
+            self._tell(f"pool {options.name}: serves")
 
     async def _remove(self, name: str, handed_on: list[Listener]) -> None:
-        if self._pools.stopped.pop(name, None) is None:
+        if not self._pools.forget(name):
             self._tell(f"pool {name}: no longer configured, ending it")
             await self._pools.remove(name, handed_on)
 

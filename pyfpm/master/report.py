@@ -10,6 +10,7 @@ from pyfpm.master.handles import WorkerHandle
 from pyfpm.master.health import PoolState
 from pyfpm.observe import PoolStatus, summarise
 from pyfpm.scoreboard import Board, NoticeCopy, SlotCopy, Stage
+from pyfpm.units import counted
 
 if TYPE_CHECKING:
     from pyfpm.master.pool import Pool
@@ -25,11 +26,21 @@ def status_of(pool: "Pool") -> PoolStatus:
 
 def stopped_status(options: PoolOptions) -> PoolStatus:
     """A pool that does not run."""
+    return _closed_status(options, PoolState.STOPPED)
+
+
+def late_status(options: PoolOptions, reason: str) -> PoolStatus:
+    """A pool that is to run, and cannot be opened."""
+    return _closed_status(options, PoolState.DEGRADED, reason)
+
+
+def _closed_status(options: PoolOptions, state: PoolState, reason: str = "") -> PoolStatus:
     notice = NoticeCopy(
         pool=options.name,
         process_manager=options.pm.value,
         max_children=options.pm_max_children,
-        state=PoolState.STOPPED.value,
+        state=state.value,
+        reason=reason,
     )
     return summarise(notice, (), time.monotonic(), 0)
 
@@ -41,7 +52,7 @@ def draining_lines(pool: "Pool") -> list[str]:
         slot = pool.memory.board.read(worker.slot)
         if worker.serves or not (slot.stage is Stage.RUNNING or slot.parked):
             continue
-        held = f"{slot.parked} parked connections"
+        held = counted(slot.parked, "parked connection")
         busy = f"{slot.method} {slot.uri}" if slot.stage is Stage.RUNNING else held
         lines.append(f"pool {pool.name}: child {worker.pid} drains: {busy}")
     return lines

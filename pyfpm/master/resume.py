@@ -106,6 +106,7 @@ async def _finish(master: Master, saved: SavedMaster) -> None:
 def _make_master(saved: SavedMaster) -> Master:
     pools = {one.name: restore_pool(one.name, one.generations[0].options) for one in saved.pools}
     pools |= {name: restore_pool(name, texts) for name, texts in saved.stopped.items()}
+    pools |= {late.name: restore_pool(late.name, late.options) for late in saved.late}
     config = Config(saved.config_path, restore_main(saved.main), pools, (), {})
     origin = replace(Origin.of_this_process(), soft_file_limit=saved.soft_file_limit)
     return Master(config, None, _config_file(saved), origin)

@@ -12,7 +12,6 @@ the kernel says of everybody's processes. So workers have no /proc/self. What py
 worker comes from the master (messages.MemoryFile).
 """
 
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,15 +27,20 @@ from pyfpm.kernel.landlock import (
     missing_walls,
     read_support,
 )
-from pyfpm.master.places import Place, builtin_places, loader_places
+from pyfpm.master.grants import Grants
+from pyfpm.master.interpreter_places import interpreter_places, loader_places
+from pyfpm.master.places import Place, builtin_places
+from pyfpm.master.survey import Survey
 
 _PROC = "/proc/self"
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxPlan:
-    """What to confine a process to. `temporary` is its private folder, empty where it has none."""
+    """What to confine a process to. `temporary` is its private folder, empty where it has none.
+
+    `operator` is the master's user, whose links are as good as root's.
+    """
 
     is_strict: bool
     python: str
@@ -45,6 +49,7 @@ class SandboxPlan:
     write: tuple[str, ...]
     execute: tuple[str, ...]
     temporary: str
+    operator: int = 0
 
 
 def plan_sandbox(options: PoolOptions, temporary: str) -> SandboxPlan | None:
@@ -59,12 +64,19 @@ def plan_sandbox(options: PoolOptions, temporary: str) -> SandboxPlan | None:
         write=options.sandbox_write,
         execute=options.sandbox_execute,
         temporary=temporary,
+        operator=os.geteuid(),
     )
 
 
-def places_of(plan: SandboxPlan) -> Iterator[Place]:
+def survey_of(plan: SandboxPlan) -> Survey:
+    """Whose links and files decide what the plan means."""
+    return Survey(plan.operator, (*plan.write, *([plan.temporary] if plan.temporary else ())))
+
+
+def places_of(plan: SandboxPlan, survey: Survey) -> Iterator[Place]:
     """Everything that the plan allows, built-in places first."""
-    yield from builtin_places(plan.python, plan.directory)
+    yield from builtin_places(plan.directory)
+    yield from interpreter_places(survey, plan.python)
     if plan.temporary:
         yield Place(plan.temporary, WRITE, "private temporary folder", "TMPDIR")
     for key, paths, access in (
@@ -74,7 +86,7 @@ def places_of(plan: SandboxPlan) -> Iterator[Place]:
     ):
         for path in paths:
             yield Place(path, access, "", key)
-    yield from loader_places(plan.execute)
+    yield from loader_places(survey, plan.execute, of="sandbox.execute")
 
 
 def confine(plan: SandboxPlan, package: int, support: Support | None = None) -> int | None:
@@ -85,7 +97,8 @@ def confine(plan: SandboxPlan, package: int, support: Support | None = None) -> 
     nobody holds them, and the rule is for those that there were. None where the kernel has no
     Landlock and the plan can do without.
 
-    SpawnError where the kernel lacks a part of it, or a listed path cannot be opened.
+    SpawnError where the kernel lacks a part of it, SandboxError where a listed path cannot be
+    opened or somebody else decides where it leads.
     """
     support = support or read_support()
     walls = missing_walls(support)
@@ -99,8 +112,8 @@ def confine(plan: SandboxPlan, package: int, support: Support | None = None) -> 
     ruleset = Ruleset(support)
     try:
         ruleset.allow(package, READ)
-        for place in places_of(plan):
-            _allow(ruleset, place)
+        survey = survey_of(plan)
+        Grants(ruleset, survey).allow(places_of(plan, survey))
         itself = _open_itself()
         ruleset.allow(itself, READ)
         ruleset.enforce()
@@ -114,21 +127,3 @@ def _open_itself() -> int:
         return os.open(_PROC, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise SpawnError(f"{_PROC}: {error.strerror}") from error
-
-
-def _allow(ruleset: Ruleset, place: Place) -> None:
-    try:
-        descriptor = os.open(place.path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        if not place.key and error.errno in _ABSENT:
-            return  # not on this machine
-        raise SpawnError(
-            f"{place.key or place.purpose}: {place.path}: {error.strerror}: create it, or let the"
-            " pool's user reach it"
-        ) from error
-    try:
-        ruleset.allow(descriptor, place.access)
-    except OSError as error:
-        raise SpawnError(f"{place.key or place.purpose}: {place.path}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)

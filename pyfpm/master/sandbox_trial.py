@@ -18,10 +18,11 @@ from pyfpm.errors import PyfpmError, SpawnError
 from pyfpm.kernel.landlock import Access, read_support
 from pyfpm.kernel.prctl import set_no_new_privs
 from pyfpm.master.candidates import OF_ENVIRONMENT, Candidate, find_candidates
+from pyfpm.master.grants import SandboxError
 from pyfpm.master.identity import Identity, apply_identity, environment_of, resolve_identity
 from pyfpm.master.package import open_package
 from pyfpm.master.places import Place
-from pyfpm.master.sandbox import SandboxPlan, confine, places_of, plan_sandbox
+from pyfpm.master.sandbox import SandboxPlan, confine, places_of, plan_sandbox, survey_of
 
 _TIMEOUT_S = 30
 _LETTERS = {"r": Access.READ_FILE, "w": Access.WRITE_FILE, "x": Access.EXECUTE}
@@ -76,7 +77,7 @@ class Trial:
 def try_sandbox(config: Config, options: PoolOptions) -> Trial:
     """Try the sandbox of a pool, as `on` would have it where it has none.
 
-    SpawnError where it cannot be entered.
+    SandboxError where it cannot be entered, SpawnError where it cannot be tried.
     """
     identity = resolve_identity(options, is_root=os.geteuid() == 0)
     mode = Sandbox.ON if options.sandbox is Sandbox.OFF else options.sandbox
@@ -93,8 +94,8 @@ def try_sandbox(config: Config, options: PoolOptions) -> Trial:
     if not answer:
         raise SpawnError(f"the trial of the sandbox did not end within {_TIMEOUT_S} s")
     told = json.loads(answer)
-    if isinstance(told, str):
-        raise SpawnError(told)
+    if isinstance(told, dict):
+        raise SandboxError(**told)
     findings = tuple(Finding(**one) for one in told)
     return Trial(read_support().abi, identity.name, findings)
 
@@ -105,8 +106,10 @@ def _be_child(writer: int, work: Callable[[], list[Finding]]) -> NoReturn:
         answer: object
         try:
             answer = [asdict(finding) for finding in work()]
+        except SandboxError as error:
+            answer = {"key": error.key, "reason": error.reason}
         except (OSError, PyfpmError) as error:
-            answer = str(error)
+            answer = {"key": "sandbox", "reason": str(error)}
         with os.fdopen(writer, "wb") as answers:
             answers.write(json.dumps(answer).encode())
     finally:
@@ -120,7 +123,7 @@ def _find_out(
     package = open_package()
     apply_identity(identity, [package])
     set_no_new_privs()  # a pool without a sandbox may do without
-    places = list(places_of(plan))
+    places = list(places_of(plan, survey_of(plan)))
     candidates = [Candidate(one.path, one.key or one.purpose, _wanted(one)) for one in places]
     candidates += find_candidates(config, options, environment_of(options, identity))
     candidates = [_nearest(one) for one in candidates]

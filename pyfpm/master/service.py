@@ -161,7 +161,7 @@ class Master:
     def _tell_status(self) -> None:
         if self.origin.notifier.is_heard:
             statuses = [status_of(pool) for pool in self.pools.running.values()]
-            self.origin.notifier.status(render_headline(statuses))
+            self.origin.notifier.status(render_headline(statuses + self.pools.late.statuses()))
 
     def _mention_unused(self) -> None:
         """Sockets of systemd that nobody accepts from: their clients would wait for ever."""
@@ -246,7 +246,13 @@ class Master:
 
     def _on_reload_signal(self) -> None:
         self._log.notice("reloading", "reload asked for by a signal")
-        self._in_background(self.reload((), _unheard))
+        self._in_background(self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        """Nobody waits for the answer, and the reloader has logged what went wrong."""
+        if not self.stop_asked.is_set():
+            with contextlib.suppress(PyfpmError):
+                await self.reloader.reload((), _unheard)
 
     def _on_emergency(self, name: str) -> None:
         if name in self._renewed:
@@ -364,6 +370,8 @@ class Master:
         for pool in self.pools.running.values():
             if pool.health.state is PoolState.DEGRADED:
                 self._tell_terminal(f"pool {pool.name}: {pool.health.failure.strip()}")
+        for name, reason in self.pools.late.reasons.items():
+            self._tell_terminal(f"pool {name}: {reason}: it is tried again")
 
     def _make_control(self, saved: SavedMaster | None) -> ControlServer:
         main = self.setting.main

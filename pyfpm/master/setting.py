@@ -1,11 +1,15 @@
 """What all pools of one master share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyfpm.config import MainOptions
 from pyfpm.master.activation import PassedSockets
+from pyfpm.master.adoption import Allowance
+from pyfpm.master.flow import ALL_BURST_BYTES, ALL_BYTES_PER_S
+from pyfpm.master.link import ALL_MESSAGES_AT_ONCE, ALL_MESSAGES_PER_S
 from pyfpm.master.reaper import Reaper
+from pyfpm.master.turns import Turns
 
 
 @dataclass(slots=True)
@@ -15,7 +19,8 @@ class Setting:
     `room` is how many more processes process.max allows; `settled` is called whenever a pool
     knows for the first time whether it can serve; `soft_file_limit` is RLIMIT_NOFILE as the
     master found it. `passed` are the sockets of systemd; `emergency` takes the name of a pool
-    that needs a new generation. A reload changes `main`.
+    that needs a new generation. `messages` and `output` say whose processes are heard next. A
+    reload changes `main`. `adopted` bounds the connections that are kept for pools without workers.
     """
 
     main: MainOptions
@@ -27,3 +32,6 @@ class Setting:
     room: Callable[[], int]
     settled: Callable[[], None]
     emergency: Callable[[str], None]
+    messages: Turns = field(default_factory=lambda: Turns(ALL_MESSAGES_PER_S, ALL_MESSAGES_AT_ONCE))
+    adopted: Allowance = field(default_factory=Allowance)
+    output: Turns = field(default_factory=lambda: Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES))

@@ -121,10 +121,14 @@ class PoolMemory:
             ended_timeouts=_sum(total.ended_timeouts, copy.timeouts),
         )
 
-    def count_refusals(self) -> dict[Refusal, int]:
-        """Bad input by reason, of living and ended workers; whatever the slots say, it fits."""
+    def count_refusals(self) -> dict[Refusal | None, int]:
+        """Bad input by reason, of living and ended workers; whatever the slots say, it fits.
+
+        None are connections of clients that no list allows.
+        """
         total, board = self.notice.current, self.board
-        ended = (
+        ended: tuple[tuple[Refusal | None, Word, int], ...] = (
+            (None, Word.REFUSED, total.ended_refused),
             (Refusal.PROTOCOL_ERROR, Word.PROTOCOL_ERRORS, total.ended_protocol_errors),
             (Refusal.BAD_REQUEST, Word.BAD_REQUESTS, total.ended_bad_requests),
             (Refusal.TOO_LARGE, Word.TOO_LARGE, total.ended_too_large),
@@ -139,6 +143,11 @@ class PoolMemory:
         """Close what the master holds; mappings go with the process."""
         for descriptor in (self.board_fd, self.notice_fd):
             os.close(descriptor)
+
+    def discard(self) -> None:
+        """The pool is not to be: close the mappings too, each of which holds a descriptor."""
+        self.close()
+        del self.board, self.notice
 
 
 def _sum(total: int, claimed: int) -> int:

@@ -189,6 +189,15 @@ class SavedPool:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedLatecomer:
+    """A pool that could not be opened yet, and why."""
+
+    name: str
+    options: Texts
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SavedMaster:
     """The whole. `call` is the connection of the client that waits for the upgrade."""
 
@@ -206,6 +215,7 @@ class SavedMaster:
     control: int
     call: int | None
     kept: tuple[int, ...] = ()  # descriptors that others than the pools hold on to
+    late: tuple[SavedLatecomer, ...] = ()
     boot_version: int = BOOT_VERSION
     version: int = STATE_VERSION
 

@@ -27,6 +27,7 @@ from pyfpm.master.pool import Pool
 from pyfpm.master.report import draining_lines
 from pyfpm.policy import Limits
 from pyfpm.scoreboard import Stage
+from pyfpm.units import counted
 
 _HEARD_S = 5.0
 """One that has not heard of it by then hangs, which is another matter."""
@@ -250,7 +251,9 @@ class _Succession:
                     return
             if count() != left:
                 left = count()
-                self._progress(f"pool {pool.name}: {total - left} of {total} workers replaced")
+                self._progress(
+                    f"pool {pool.name}: {total - left} of {counted(total, 'worker')} replaced"
+                )
         await self._until_they_stopped_listening(concerned)
 
     def _is_held_up(self) -> bool:
@@ -269,8 +272,9 @@ class _Succession:
         What is left is due, and replaced whenever there is a place.
         """
         text = (
-            f"{left} workers are not replaced yet, since others drain without end and have their"
-            " places: they follow as these end; set pm.drain_timeout, or end them by hand"
+            f"{counted(left, 'worker is', 'workers are')} not replaced yet, since others drain"
+            " without end and have their places: they follow as these end; set pm.drain_timeout,"
+            " or end them by hand"
         )
         Log(self._pool.name).warning("reload_held_up", text)
         self._progress(f"pool {self._pool.name}: {text}")

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pyfpm.messages import InheritedDescriptor
+from pyfpm.units import counted
 
 _THREAD = re.compile(
     r"(?P<kind>Current thread|Thread) (?P<ident>0x[0-9a-f]+)(?: \[(?P<name>.*)\])?"
@@ -131,8 +132,7 @@ def _lines_of(thread: Thread, depth: int) -> list[str]:
     older = len(calls) - len(shown)
     if older or thread.is_cut:
         least = "at least " if thread.is_cut else ""
-        plural = "" if older == 1 else "s"
-        left_out = f"{least}{older} older call{plural}" if older else "older calls"
+        left_out = f"{least}{counted(older, 'older call')}" if older else "older calls"
         shown.insert(0, f"  ... {left_out} left out")
     return [f"{_title_of(thread)}, newest call last:", *shown]
 

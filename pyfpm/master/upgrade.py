@@ -14,7 +14,8 @@ Requests are not concerned: workers accept for themselves, and notice nothing.
 What happens to the master between its last look and the first one of the new code:
 * A process ends: it stays a zombie, SIGCHLD is pending, and the sweep finds it.
 * A process says something: it waits in its socket, which nobody reads here any more. What is read
-  is dealt with in the same turn of the loop; only half lines of output are kept, in the state.
+  is dealt with in the same turn of the loop; only half lines of output are kept, in the state. The
+  last words of processes that have ended are in no pipe any more: they are written before.
 * A signal comes: blocked, it stays pending across the exec until its handler is there. One that
   came before it was blocked has left a byte in a pipe of asyncio's that ends with the exec, so the
   loop turns a few times in between.
@@ -126,6 +127,7 @@ class Upgrade:
             control=master.control.socket_fd,
             call=call,
             kept=master.origin.passed.descriptors,
+            late=master.pools.late.save(),
         )
 
     async def _rehearse(self, call: Call) -> None:
@@ -204,6 +206,8 @@ class Upgrade:
         if len(os.listdir("/proc/self/task")) > 1:
             # Only the thread that forked the workers may end without a signal to them.
             raise ControlError("the master runs a thread: upgrade later, or restart the service")
+        for pool in self._master.pools.running.values():
+            pool.workers.tell_the_rest()
         saved = self._save(connection)
         self._log.notice("upgrade", "upgrade: the new code takes over")
         state_fd = create_sealed_copy("pyfpm-state", encode_state(saved))

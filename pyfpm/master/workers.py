@@ -20,16 +20,18 @@ from pyfpm.master.endings import (
     count_ending,
     log_ending,
 )
-from pyfpm.master.flow import Flow
+from pyfpm.master.flow import BYTES_PER_S, Flow
 from pyfpm.master.generation import Generation
 from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
-from pyfpm.master.link import OnMessage
+from pyfpm.master.link import POOL_MESSAGES_PER_S, OnMessage
 from pyfpm.master.output import Emit
 from pyfpm.master.processes import Processes
 from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.refusals import RefusalLog
+from pyfpm.master.setting import Setting
 from pyfpm.master.shared import PoolMemory
 from pyfpm.master.state import SavedWorker
+from pyfpm.master.turns import Share
 from pyfpm.messages import Parked
 from pyfpm.scoreboard.slot import Word
 
@@ -47,7 +49,7 @@ class WorkerKeeper:
     """
 
     memory: PoolMemory
-    reaper: Reaper
+    setting: Setting
     log: Log
     output: Callable[[WorkerHandle], Emit]
     look: Callable[[], None]
@@ -55,19 +57,35 @@ class WorkerKeeper:
     boot_s: float = 0.0
     by_serial: dict[int, WorkerHandle] = field(default_factory=dict)
     last_serial: int = 0
+    reaper: Reaper = field(init=False)
+    messages: Share = field(init=False)
     flow: Flow = field(init=False)
     refusals: RefusalLog = field(init=False)
     _ear: Ear = field(init=False)
 
     def __post_init__(self) -> None:
-        self.flow = Flow(self.log)
+        self.reaper = self.setting.reaper
+        self.messages = self.setting.messages.join(POOL_MESSAGES_PER_S)
+        self.flow = Flow(self.log, self.setting.output.join(BYTES_PER_S))
         self.refusals = RefusalLog(self.log, self.memory.count_refusals)
         self._ear = Ear(self)
 
     def tell(self) -> None:
         """Have the log say what it was spared; called once a second."""
+        self._ear.tell()
         self.flow.tell()
         self.refusals.tell()
+
+    def close(self) -> None:
+        """The pool has ended: have the log say the rest, and release what workers shared."""
+        self._ear.cancel_look()
+        self.tell_the_rest()
+        self.memory.close()
+
+    def tell_the_rest(self) -> None:
+        """Have the log say at once what waits to be said: soon nobody is there to say it."""
+        self.flow.finish()
+        self.refusals.tell(at_once=True)
 
     # -- beginning --------------------------------------------------------------------------
 
@@ -272,8 +290,8 @@ class WorkerKeeper:
 
     def resume(self, worker: WorkerHandle, saved: SavedWorker) -> None:
         """Hold a worker of the master before an exec."""
-        flow = self.flow
-        worker.resume_process(saved.process, self.listener(worker), self.output(worker), flow)
+        listen, emit = self.listener(worker), self.output(worker)
+        worker.resume_process(saved.process, listen, emit, self.flow, self.messages)
         self.by_serial[worker.serial] = worker
         loop = asyncio.get_running_loop()
         if worker.pid is not None:

@@ -12,6 +12,7 @@ from pyfpm.master.handles import ZygoteHandle
 from pyfpm.master.link import OnMessage, zygote_messages_per_s
 from pyfpm.master.output import Emit
 from pyfpm.master.plans import preload_of
+from pyfpm.master.processes import HIDDEN
 from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.state import SavedZygote, SavedZygotes
 from pyfpm.messages import (
@@ -117,6 +118,7 @@ class ZygoteKeeper:
             self._listener(zygote),
             self._emit,
             self._processes.flow,
+            self._processes.messages,
             zygote_messages_per_s(self._options),
         )
         self._reaper.watch(zygote.pid, lambda death: self._ended(zygote, death))
@@ -196,10 +198,9 @@ class ZygoteKeeper:
                 case Ready(boot_s, preloaded, _) if not (zygote.ready or zygote.failed):
                     self._is_ready(zygote, boot_s, preloaded=preloaded)
                 case UnsafePreload(reason) if not (zygote.ready or zygote.failed):
-                    self._goes_without_preload(zygote, reason)
+                    self._goes_without_preload(reason)
                     self._end_soon(zygote)
                 case BootFailed(text) if not (zygote.ready or zygote.failed):
-                    zygote.failed = True
                     self._end_soon(zygote)
                     self._generation.boots.boot_failed(text, zygote.started_s)
                 case Spawned(serial, pid):
@@ -223,6 +224,11 @@ class ZygoteKeeper:
         self._processes.end(zygote, signal.SIGKILL)
 
     def _is_ready(self, zygote: ZygoteHandle, boot_s: float, *, preloaded: bool) -> None:
+        if self._processes.is_hidden(zygote):  # nor would a worker be seen, but be ready by then
+            zygote.failed = True
+            self._processes.end(zygote, signal.SIGKILL)
+            self._generation.boots.boot_failed(f"zygote {zygote.pid}: {HIDDEN}", zygote.started_s)
+            return
         zygote.ready = True
         zygote.booted()
         if preloaded:
@@ -231,15 +237,21 @@ class ZygoteKeeper:
             self._generation.boots.booted()
         self._look()
 
-    def _goes_without_preload(self, zygote: ZygoteHandle, reason: str) -> None:
-        zygote.failed = True
+    def _goes_without_preload(self, reason: str) -> None:
         self._preload = False
         self.remark = f"workers import the application themselves: {reason}"
         self._log.notice("preload_off", f"workers will import the application themselves: {reason}")
 
     def _too_slow(self, zygote: ZygoteHandle) -> None:
+        """Give it up, and hang up.
+
+        If it became ready, or failed, between the end of boot_timeout and its death, its answer is
+        late but breaks no rule: it must neither count a second time nor be taken for a lie.
+        """
         zygote.failed = True
         self._processes.end(zygote, signal.SIGKILL)
+        if zygote.link is not None:
+            zygote.link.close()
         app, limit_s = self._options.app, self._options.boot_timeout
         text = f"the import did not end within boot_timeout ({limit_s:g} s)"
         self._generation.boots.boot_failed(f"{app.origin}: app = {app}: {text}", zygote.started_s)
@@ -277,7 +289,12 @@ class ZygoteKeeper:
             asyncio.get_running_loop().call_later(pause_s, self._look)
 
     def _end_soon(self, zygote: ZygoteHandle) -> None:
-        """It leaves by itself; an exit handler of the application that hangs must not keep it."""
+        """It leaves by itself; an exit handler of the application that hangs must not keep it.
+
+        Its end is no news then, and boot_timeout is not for an import that has ended.
+        """
+        zygote.failed = True
+        zygote.booted()
         asyncio.get_running_loop().call_later(
             _LEAVE_S, lambda: self._processes.end(zygote, signal.SIGKILL)
         )

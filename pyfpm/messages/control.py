@@ -15,6 +15,8 @@ MAX_MESSAGE_BYTES = 65536
 # Of all texts of a message together. JSON writes a control character in six bytes, so this stays
 # below MAX_MESSAGE_BYTES whatever the characters are.
 _MOST_CHARACTERS = 8192
+# What a cut adds to a text: the words that say how much was left out.
+_CUT_CHARACTERS = 64
 # Larger than any pid, slot, count or duration in seconds, and small enough for whatever the
 # receiver computes with it: a hostile 1e300 or NaN would raise far from here.
 _MOST_NUMBER = 2**32
@@ -228,6 +230,9 @@ def decode_message(data: bytes) -> Message:
     for name, declared in wanted.items():
         if not _is_of(values[name], declared):
             raise ProtocolError(f"control message {kind.__name__}: {name} is not {declared}")
+    texts = [value for value in values.values() if isinstance(value, str)]
+    if sum(map(len, texts)) > _MOST_CHARACTERS + len(texts) * _CUT_CHARACTERS:
+        raise ProtocolError(f"control message {kind.__name__}: its texts are too long")
     return kind(**values)
 
 

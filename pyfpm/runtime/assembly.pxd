@@ -4,6 +4,7 @@ from pyfpm.runtime.connection cimport Connection
 cdef class Assembly:
     cdef EnvironBuilderType _builder
     cdef object _limits
+    cdef object _refusals
     cdef object _most_body
     cdef object _codec_limits
     cdef dict _values

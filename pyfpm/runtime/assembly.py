@@ -2,18 +2,33 @@
 
 from pyfpm.cgi import EnvironBuilder
 from pyfpm.errors import BadRequest
-from pyfpm.fastcgi import Abort, Begin, Event, Limits, Params, Send, Stdin, StdinEnd, encode_end
+from pyfpm.fastcgi import (
+    Abort,
+    Begin,
+    Event,
+    Limits,
+    Params,
+    Role,
+    Send,
+    Stdin,
+    StdinEnd,
+    encode_end,
+)
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.peer import PeerGoneError, write_all
+from pyfpm.runtime.refusals import Refusals
+
+_AUTHORIZER = Role.AUTHORIZER
 
 
 class Assembly:
     """Puts requests together for one worker."""
 
-    def __init__(self, builder: EnvironBuilder, limits: RequestLimits) -> None:
+    def __init__(self, builder: EnvironBuilder, limits: RequestLimits, refusals: Refusals) -> None:
         self._builder = builder
         self._limits = limits
+        self._refusals = refusals
         self._most_body = limits.max_body_bytes
         self._codec_limits = Limits(max_params_bytes=limits.max_params_bytes)
         self._values = {
@@ -57,6 +72,8 @@ class Assembly:
                 connection.keep = event.keep_conn
             elif isinstance(event, Params):
                 connection.environ = self._builder.build(event.pairs)
+                if connection.codec.role is _AUTHORIZER:
+                    _mark_authorizer(connection.environ)
                 connection.read_declared_length(self._most_body)
             elif isinstance(event, StdinEnd):
                 connection.body_done = True
@@ -80,6 +97,8 @@ class Assembly:
 
     def _take_rare(self, connection: Connection, event: Event) -> None:
         if isinstance(event, Send):
+            if event.fault:
+                self._refusals.note_role(event.fault, connection.fd)
             write_all(connection.fd, event.data, self._limits.write_timeout_s)
             if event.close:
                 raise PeerGoneError("its request was refused")
@@ -97,3 +116,13 @@ class Assembly:
         most = self._most_body
         if most and connection.body_bytes > most:
             raise BadRequest(413, f"the body exceeds request_max_body ({most} bytes)")
+
+
+def _mark_authorizer(environ: dict[str, object]) -> None:
+    """Let the application tell that it is asked whether a request may be served, not to serve it.
+
+    FCGI_ROLE is what the library of the FastCGI developers sets. A body there is none (§6.3),
+    whatever length the web server passes on of a request that it only asks about.
+    """
+    environ["FCGI_ROLE"] = _AUTHORIZER.name
+    environ.pop("CONTENT_LENGTH", None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pyfpm.runtime.time_limit import RequestTimeout, time_limit
 from pyfpm.scoreboard.refusal import Refusal
+from pyfpm.units import counted
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -98,10 +99,12 @@ class StreamedBody(io.RawIOBase):
             self._ended = not size
         self._count += size
         if not size and self._declared is not None:
-            text = f"the request body ended after {self._count} of {self._declared} bytes"
+            text = (
+                f"the request body ended after {self._count} of {counted(self._declared, 'byte')}"
+            )
             raise self._refuse(400, Refusal.BAD_REQUEST, text)
         if self._most and self._count > self._most:
-            text = f"the request body exceeds request_max_body ({self._most} bytes)"
+            text = f"the request body exceeds request_max_body ({counted(self._most, 'byte')})"
             raise self._refuse(413, Refusal.TOO_LARGE, text)
         return size
 

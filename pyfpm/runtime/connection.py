@@ -67,4 +67,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the descriptor; the caller has taken it out of its epoll."""
+        # A streaming body in the environ reads from this connection: a ring, and only the garbage
+        # collector would find it.
+        self.environ = None
         os.close(self.fd)

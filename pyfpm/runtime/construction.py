@@ -64,10 +64,11 @@ def construct_engine(
         template=environ_template(),
     )
     table = ConnectionTable(epoll, slot, limits)
+    refusals = Refusals(slot.words, orders.tell)
     intake = Intake(
-        epoll, document.listeners, channel, lambda line: orders.log("error", line), slot
+        epoll, document.listeners, channel, lambda line: orders.log("error", line), refusals
     )
-    hand_off = HandOff(channel, table, slot, orders)
+    hand_off = HandOff(channel, table, slot, orders, document.max_children)
     departure = Departure(orders=orders, intake=intake, table=table, hand_off=hand_off)
     orders.access = _open_access_log(access_fd, document, orders)
     exchange = Exchange(
@@ -77,7 +78,7 @@ def construct_engine(
         _make_pages(document, shared),
         queue_limit=_make_queue_limit(limits, orders),
         ran_out=lambda: departure.hurry(OUT_OF_MEMORY),
-        refusals=Refusals(slot.words, orders.tell),
+        refusals=refusals,
         access=orders.access,
     )
     time_limit.attach(
@@ -93,7 +94,7 @@ def construct_engine(
         intake=intake,
         table=table,
         hand_off=hand_off,
-        assembly=Assembly(builder, limits),
+        assembly=Assembly(builder, limits, refusals),
         exchange=exchange,
         departure=departure,
         recycling=Recycling(limits, slot.words, orders) if is_recycled else None,

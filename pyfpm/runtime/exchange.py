@@ -157,9 +157,12 @@ class Exchange:
             os.write(2, b"pyfpm: a request ran out of memory\n")
 
     def _answer_page(self, environ: Any, response: Response) -> bool:
-        """Answer one of the pool's own pages; False if the path is not one of them."""
+        """Answer one of the pool's own pages; False if the path is not one of them.
+
+        Not to an authorizer's request, to which a 200 means that the path may be served.
+        """
         make_page = self._pages.get(environ["SCRIPT_NAME"] + environ["PATH_INFO"])
-        if make_page is None:
+        if make_page is None or environ.get("FCGI_ROLE") == "AUTHORIZER":
             return False
         page = make_page(environ["QUERY_STRING"], environ["REQUEST_METHOD"])
         response.start(page.status, list(page.headers))

@@ -15,19 +15,36 @@ from pyfpm.scoreboard.slot import Word
 # because between two requests its other workers look idle for an instant.
 COST_NS = 300_000
 _SATURATED_EVERY_NS = 20_000_000
+# For each worker that the pool may have: a large pool that is saturated as a whole would otherwise
+# keep its master from everything else, and one of them is enough to make it look.
+_SATURATED_EVERY_NS_A_WORKER = 1_000_000
+# pm.max_children may be millions, and its worker would say it once in an hour.
+_SATURATED_EVERY_NS_MOST = 1_000_000_000
+
+
+def saturated_every_ns(max_children: int) -> int:
+    """How often a worker of a pool of this size says at most that it is saturated."""
+    every_ns = max(_SATURATED_EVERY_NS, max_children * _SATURATED_EVERY_NS_A_WORKER)
+    return min(every_ns, _SATURATED_EVERY_NS_MOST)
 
 
 class HandOff:
     """Used by the engine and, while a request runs, by the minder's thread."""
 
     def __init__(
-        self, channel: Channel, table: ConnectionTable, slot: SlotWriter, orders: Orders
+        self,
+        channel: Channel,
+        table: ConnectionTable,
+        slot: SlotWriter,
+        orders: Orders,
+        max_children: int,
     ) -> None:
         self._channel = channel
         self._table = table
         self._words = slot.words
         self._orders = orders
         self._saturated_ns = 0
+        self._every_ns = saturated_every_ns(max_children)
         self.closed = False
         """Nobody reads the channel any more: offer nothing."""
         self.in_hand = False
@@ -74,6 +91,6 @@ class HandOff:
             return
         self._words[Word.PENDING] = count
         now_ns = time.monotonic_ns()
-        if now_ns - self._saturated_ns >= _SATURATED_EVERY_NS:
+        if now_ns - self._saturated_ns >= self._every_ns:
             self._saturated_ns = now_ns
             self._orders.tell(Saturated(count))

@@ -11,9 +11,7 @@ cdef class Intake:
     cdef readonly bint armed
     cdef readonly bint took_kept
     cdef readonly object channel_source
-    cdef object _words
-    cdef Py_ssize_t _unsaid
-    cdef object _next_complaint_s
+    cdef readonly object refusals
 
     cpdef take_one(self, object source)
 
@@ -21,6 +19,7 @@ cdef class _Listener:
     cdef readonly object socket
     cdef object _accept
     cdef object _gate
+    cdef object _list
 
     @cython.locals(refused=Py_ssize_t)
     cpdef object accept(self, Intake intake)

@@ -18,15 +18,15 @@ import errno
 import os
 import select
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 from pyfpm.kernel.watch import arm_exclusive, disarm
 from pyfpm.messages import ListenerPlan
 from pyfpm.runtime.channel import Channel
 from pyfpm.runtime.gate import make_gate
-from pyfpm.scoreboard import SlotWriter
-from pyfpm.scoreboard.slot import Word
+from pyfpm.runtime.refusals import Refusals
+from pyfpm.scoreboard.refusal import AllowList
+from pyfpm.units import counted
 
 # accept(2): errors of the connection that was about to be accepted, not of the listener.
 _NEXT_PLEASE = frozenset(
@@ -61,9 +61,9 @@ class Intake:
         plans: tuple[ListenerPlan, ...],
         channel: Channel,
         complain: Callable[[str], None],
-        slot: SlotWriter,
+        refusals: Refusals,
     ) -> None:
-        """`complain` takes a line for the log; refused connections are counted in `slot`."""
+        """`complain` takes a line for the log; `refusals` count refused connections."""
         self._complain = complain
         self._epoll = epoll
         self._channel = channel
@@ -75,9 +75,7 @@ class Intake:
         """Whether what was taken last is a kept connection, from another worker."""
         self.channel_source = channel.fileno()
         """The source whose connections come from other workers."""
-        self._words = slot.words
-        self._unsaid = 0
-        self._next_complaint_s = 0.0
+        self.refusals = refusals
 
     @property
     def sources(self) -> frozenset[int]:
@@ -114,7 +112,9 @@ class Intake:
             self.took_kept = self._channel.took_kept
             if self._channel.lost:
                 lost, self._channel.lost = self._channel.lost, 0
-                self._complain(f"{lost} connections were lost on their way: no descriptors left")
+                self._complain(
+                    f"{counted(lost, 'connection')} lost on the way: no descriptors left"
+                )
             if self._channel.is_shut:  # it would be readable for ever
                 disarm(self._epoll, self.channel_source)
             return taken
@@ -147,16 +147,6 @@ class Intake:
         os.close(nothing)
         self._has_listeners = False
 
-    def note_refused(self, reason: str) -> None:
-        """A client was cut off; it counts, and at most one line a second says so."""
-        self._words[Word.REFUSED] += 1
-        self._unsaid += 1
-        if time.monotonic() >= self._next_complaint_s:
-            more = f" ({self._unsaid} since the last such line)" if self._unsaid > 1 else ""
-            self._complain(f"{reason}: refused{more}")
-            self._unsaid = 0
-            self._next_complaint_s = time.monotonic() + 1
-
     def close(self) -> None:
         """Close listeners and channel, in a child that the application forked."""
         self._channel.close()
@@ -170,6 +160,7 @@ class _Listener:
         self.socket.setblocking(False)
         self._accept = self.socket._accept  # type: ignore[attr-defined]  # noqa: SLF001 - see accept
         self._gate = make_gate(plan)
+        self._list = AllowList.CLIENTS if plan.allowed else AllowList.USERS
 
     def accept(self, intake: Intake) -> int | None:
         """One connection as a raw descriptor.
@@ -189,7 +180,7 @@ class _Listener:
                     continue
                 raise
             if gate is not None and (reason := gate(fd, peer)):
-                intake.note_refused(reason)  # who sees the close finds it counted
+                intake.refusals.note_client(self._list, reason, fd)  # before the close is seen
                 os.close(fd)
                 refused += 1
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pyfpm.errors import ResponseError
 from pyfpm.runtime.time_limit import time_limit
+from pyfpm.units import counted
 
 # Each buffer costs Python a look at every call, and a Unix socket takes 208 KiB at a time as Linux
 # is shipped: the records of 512 KiB are more than leave in one call.
@@ -81,7 +82,9 @@ def send_file(fd: int, source: int, offset: int, size: int, timeout_s: float) ->
             write_all(fd, data, timeout_s)
             sent = len(data)
         if not sent:
-            raise ResponseError(f"the file became {size} bytes shorter while it was sent")
+            raise ResponseError(
+                f"the file became {counted(size, 'byte')} shorter while it was sent"
+            )
         offset += sent
         size -= sent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pyfpm.errors import BadRequest, ProtocolError
 from pyfpm.messages import Message, Refused
-from pyfpm.scoreboard.refusal import Refusal, refusal_of
+from pyfpm.scoreboard.refusal import AllowList, Refusal, refusal_of
 from pyfpm.scoreboard.slot import Word
 
 LINES_MOST = 5
@@ -39,11 +39,19 @@ class Refusals:
         self._words = words
         self._tell = tell
         self._clock = clock
-        self._windows: dict[Refusal, tuple[float, int]] = {}  # since when, and how many lines
+        self._windows: dict[str, tuple[float, int]] = {}  # since when, and how many lines
 
     def note(self, reason: Refusal, text: str, fd: int) -> None:
         """Count; and have the log say it of the peer behind `fd`, which is still open."""
         self._words[_WORDS[reason]] += 1
+        self._tell_of(reason, text, fd)
+
+    def note_client(self, allowed: AllowList, text: str, fd: int) -> None:
+        """The same for a client that is in none of the entries of this list."""
+        self._words[Word.REFUSED] += 1
+        self._tell_of(allowed, f"{text}: refused", fd)
+
+    def _tell_of(self, reason: Refusal | AllowList, text: str, fd: int) -> None:
         now_s = self._clock()
         since_s, lines = self._windows.get(reason, (now_s, 0))
         if now_s - since_s >= WINDOW_S:
@@ -55,6 +63,10 @@ class Refusals:
     def note_broken(self, error: ProtocolError, fd: int) -> None:
         """The same for a connection that cannot be used any more."""
         self.note(Refusal.PROTOCOL_ERROR, f"protocol error, connection closed: {error}", fd)
+
+    def note_role(self, fault: str, fd: int) -> None:
+        """The same for a request in a role that nothing here plays."""
+        self.note(Refusal.BAD_REQUEST, f"request refused with UNKNOWN_ROLE: {fault}", fd)
 
     def note_late(self, fd: int) -> None:
         """The same for a request that was begun and did not arrive in its time."""

@@ -20,6 +20,7 @@ from pyfpm.fastcgi import (
 )
 from pyfpm.runtime.peer import Part, PeerGoneError, send_file, write_all, write_parts
 from pyfpm.runtime.time_limit import time_limit
+from pyfpm.units import counted
 
 _os_write = os.write  # found once: see the engine
 
@@ -173,7 +174,9 @@ class Response:
             raise ResponseError("the application returned without calling start_response")
         if (missing := self._length.missing_bytes()) > size_bytes:
             short = missing - size_bytes
-            raise ResponseError(f"the body is {short} bytes shorter than its Content-Length")
+            raise ResponseError(
+                f"the body is {counted(short, 'byte')} shorter than its Content-Length"
+            )
         if head.content_length is None and not head.bodyless:
             lines = b"%bContent-Length: %d\r\n" % (head.lines, size_bytes)
             self._length = BodyLength(size_bytes)
@@ -260,7 +263,9 @@ class Response:
         if length is not _NO_LENGTH:
             body = length.admit(body)
             if missing := length.missing_bytes():
-                raise ResponseError(f"the body is {missing} bytes shorter than its Content-Length")
+                raise ResponseError(
+                    f"the body is {counted(missing, 'byte')} shorter than its Content-Length"
+                )
         if self.begun:
             parts = encode_stdout(self._request_id, body) if body else []
             parts.append(encode_end(self._request_id))

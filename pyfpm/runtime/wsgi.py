@@ -15,6 +15,7 @@ from pyfpm.runtime.file_wrapper import FileWrapper
 from pyfpm.runtime.peer import PeerGoneError
 from pyfpm.runtime.response import Response
 from pyfpm.runtime.time_limit import RequestTimeout, time_limit
+from pyfpm.units import counted
 
 # A body up to here is joined and leaves at once.
 _LONG_BYTES = 256 * 1024
@@ -54,7 +55,10 @@ def run_application(
             # RequestTimeout may still land before this is done, and then goes to the clauses below.
             time_limit.is_open = time_limit.is_held = False
         if too_long := response.surplus_bytes():
-            complain(environ, f"sent {too_long} bytes more than its Content-Length: they were cut")
+            complain(
+                environ,
+                f"sent {counted(too_long, 'byte')} more than its Content-Length: they were cut",
+            )
     except BodyError as error:
         # No defect of the application, so one line and no traceback.
         complain(environ, f"could not read its body: {error}")

@@ -16,6 +16,16 @@ class Refusal(StrEnum):
     TIMEOUT = "timeout"
 
 
+class AllowList(StrEnum):
+    """Lists of who may connect. Others are cut off before a byte of theirs is read.
+
+    That is no bad input: status shows `refused connections` apart from the reasons above.
+    """
+
+    CLIENTS = "listen.allowed_clients"
+    USERS = "listen.allowed_users"
+
+
 _BY_STATUS = {408: Refusal.TIMEOUT, 413: Refusal.TOO_LARGE, 431: Refusal.TOO_LARGE}
 
 

@@ -117,13 +117,15 @@ class Application:
         if self.active:
             self.refuse(request_id, CANT_MPX_CONN, close=False)
         elif role not in self.roles:
-            self.refuse(request_id, UNKNOWN_ROLE, close=not keeps)
+            fault = f"role {role} is not served"
+            self.refuse(request_id, UNKNOWN_ROLE, close=not keeps, fault=fault)
         else:
             self.active, self.role, self.params, self.expects = request_id, role, b"", "params"
             self.events.append(Begin(request_id, Role(role), keeps))
 
-    def refuse(self, request_id: int, status: int, *, close: bool) -> None:
-        self.events.append(Send(answer(3, request_id, bytes(4) + bytes((status, 0, 0, 0))), close))
+    def refuse(self, request_id: int, status: int, *, close: bool, fault: str = "") -> None:
+        data = answer(3, request_id, bytes(4) + bytes((status, 0, 0, 0)))
+        self.events.append(Send(data, close, fault))
 
     def take_params(self, content: bytes) -> None:
         if self.expects != "params":

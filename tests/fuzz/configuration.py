@@ -1,7 +1,9 @@
 """The configuration: any text is a configuration, or a list of problems that say where."""
 
+import atexit
 import os
 import re
+import shutil
 import tempfile
 
 from fuzz.choices import Choices
@@ -14,6 +16,7 @@ ENVIRON = {"HOME": "/root", "BOMB": "%(ENV_BOMB)s%(ENV_BOMB)s", "EMPTY": "", "PO
 BETWEEN_FILES = b"\n;;; file\n"
 # What follows the main file in an input are files of this folder, beside it.
 FOLDER = tempfile.mkdtemp(prefix="pyfpm-fuzz-")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 # Patterns that leave the folder would read this machine's files, and walk through all of them.
 _LEAVES = re.compile(rb"files\s*[=:][^\n]*(?:/|\.\.|%)|\n\s+\S*(?:/|\.\.)", re.IGNORECASE)
 

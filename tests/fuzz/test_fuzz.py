@@ -6,8 +6,10 @@
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 
 import pytest
+from fuzz.__main__ import choose_engine, list_parts, plan_jobs, read_seconds
 from fuzz.corpus import CORPUS, describe_replay, read_inputs
 from fuzz.job import Job, Note, environment_of, run_job
 from fuzz.loop import search
@@ -47,6 +49,64 @@ def test_short_search_finds_nothing(name):
 def test_every_folder_of_the_corpus_has_a_target():
     """An input in a folder that nobody reads proves nothing."""
     assert {folder.name for folder in CORPUS.iterdir()} == set(TARGETS)
+
+
+# -- the time ---------------------------------------------------------------------------------
+
+
+def run_parts(seconds, parts, cost_s):
+    """What a run of so many seconds does, where a job takes `cost_s` more than it was given."""
+    jobs = []
+
+    def elapsed():
+        return sum(job.seconds + cost_s for job in jobs)
+
+    for job in plan_jobs(parts, "own", seconds, 1, elapsed):
+        jobs.append(job)  # noqa: PERF402 - the next one is asked for after this one ran
+    return jobs, elapsed()
+
+
+PARTS = list_parts(list(TARGETS), ["plain", "compiled"], 1)
+
+
+@pytest.mark.parametrize("cost_s", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("seconds", [0.1, 5, 20, 600])
+def test_seconds_bound_the_whole_run(seconds, cost_s):
+    """Whatever a start costs, no job begins after the time: only the last one may end after it."""
+    jobs, ended_s = run_parts(seconds, PARTS, cost_s)
+    assert ended_s <= max(seconds, 1.0) + 1.0 + cost_s
+    assert [(job.target, job.form) for job in jobs] == PARTS[: len(jobs)]
+    assert jobs
+
+
+def test_long_run_has_a_turn_for_every_target_by_its_weight():
+    """Ten minutes are enough for all of them, and are used."""
+    jobs, ended_s = run_parts(600, PARTS, 2.0)
+    assert len(jobs) == len(PARTS)
+    assert ended_s > 590
+    assert all(job.seconds > 2 for job in jobs)
+
+
+def test_order_is_that_of_the_seed():
+    """Short runs with several seeds reach every target."""
+    assert list_parts(list(TARGETS), ["plain"], 1) == list_parts(list(TARGETS), ["plain"], 1)
+    firsts = {list_parts(list(TARGETS), ["plain"], seed)[0] for seed in range(200)}
+    assert firsts == {(name, "plain") for name in TARGETS}
+
+
+def test_short_run_does_without_the_engine_that_is_slow_to_start():
+    """Most of the time would go into starting it."""
+    assert choose_engine(has_atheris=True, share_s=1.0) == "own"
+    assert choose_engine(has_atheris=True, share_s=30.0) == "atheris"
+    assert choose_engine(has_atheris=False, share_s=30.0) == "own"
+
+
+@pytest.mark.parametrize("text", ["-5", "0", "", "ten", "nan", "inf", "1e999"])
+def test_seconds_that_are_no_time_are_refused(text):
+    """With the text; nothing is searched."""
+    with pytest.raises(ArgumentTypeError, match="is no number of seconds above 0"):
+        read_seconds(text)
+    assert read_seconds("0.5") == 0.5
 
 
 # -- the search itself -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from harness.boot_documents import LIMITS, make_boot_document
 from harness.fcgi_client import FcgiClient
 from harness.log_reader import LogReader
 from harness.machine import copy_examples, temporary_folder, wait_until
@@ -29,32 +30,12 @@ from pyfpm.messages import (
     Message,
     Ready,
     Refused,
-    RequestLimits,
     decode_message,
     encode_message,
 )
 from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeWriter, SlotCopy, Stage
 
 M = TypeVar("M", bound=Message)
-
-LIMITS = RequestLimits(
-    buffer_size_bytes=1 << 20,
-    buffer_total_bytes=64 << 20,
-    max_body_bytes=0,
-    max_params_bytes=1 << 20,
-    header_timeout_s=10,
-    body_timeout_s=60,
-    write_timeout_s=60,
-    keepalive_timeout_s=75,
-    keepalive_max_requests=0,
-    max_connections=1000,
-    queue_timeout_s=0,
-    terminate_timeout_s=0,
-    recycle_after_timeout=True,
-    max_requests=0,
-    max_requests_jitter=0.1,
-    max_memory_bytes=0,
-)
 
 # Puts the descriptors where a zygote leaves them, then is the worker.
 _SCRIPT = """
@@ -176,31 +157,20 @@ class BareWorker:
 
     def _make_document(self, app: Path) -> BootDocument:
         module, _, attribute = self._app.partition(":")
-        document = BootDocument(
+        listener = ListenerPlan(InheritedDescriptor.LISTENERS, "unix", False, ())
+        return make_boot_document(
+            app,
+            module,
+            attribute,
             pool="bare",
-            generation=1,
             master_pid=os.getpid(),
-            app_module=module,
-            app_attribute=attribute,
-            app_origin="test:1",
-            directory=str(app),
-            preload=False,
             slots=4,
             max_children=4,
-            listeners=(ListenerPlan(InheritedDescriptor.LISTENERS, "unix", False, ()),),
+            listeners=(listener,),
             limits=self._limits,
-            mount="",
-            path_info="auto",
-            status_path="",
-            ping_path="",
-            ping_response="",
             minder=True,
-            process_control_timeout_s=5,
-            single_threaded_numerics=(),
-            access_format="",
-            access_suppressed=(),
+            **self._document,
         )
-        return replace(document, **self._document)
 
     def _end(self) -> None:
         if self.process.poll() is None:

@@ -63,9 +63,12 @@ def has_capability(number: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the pids of a process's living children."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
+    """Return the pids of a process's living children; one that has ended has none."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def title_of(pid: int) -> str:
@@ -75,6 +78,15 @@ def title_of(pid: int) -> str:
             return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def descriptor_links(pid: int) -> dict[int, str]:
+    """Return what a process's descriptors are; one that is closed meanwhile is left out."""
+    links = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return links
 
 
 def count_descriptors(pid: int) -> int:

@@ -157,7 +157,10 @@ class Apache(WebServer):
     def make_command(self) -> list[str]:
         modules = "".join(
             f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n"
-            for name in ("mpm_event", "authz_core", "proxy", "proxy_fcgi", "headers", "setenvif")
+            for name in (
+                *("mpm_event", "authz_core", "authz_host"),
+                *("proxy", "proxy_fcgi", "headers", "setenvif"),
+            )
         )
         config = self.folder / "apache.conf"
         config.write_text(

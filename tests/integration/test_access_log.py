@@ -9,13 +9,13 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 from harness.fcgi_client import FcgiClient, fetch, make_params
 from harness.machine import temporary_folder, wait_until
 from harness.master import Pyfpm
+from harness.named_requests import NamedRequests
 from harness.web_servers import Nginx, nginx_site
 
 from pyfpm.fastcgi import encode_request
@@ -250,40 +250,13 @@ def test_suppressed_paths_have_lines_only_for_what_is_unusual():
 # Rotation, reload, upgrade: under load, with every request counted
 
 
-class Load:
-    """Requests on kept connections from some threads, each with a name of its own.
+def make_load(fpm):
+    """Start clients; every fourth URI is so long that its line is a few pages."""
 
-    Every fourth URI is so long that its line is a few pages.
-    """
+    def name(thread, number):
+        return f"{thread}.{number}." + str(thread) * (0 if number % 4 else 9000)
 
-    def __init__(self, fpm, threads=4):
-        self.sent = []
-        self._fpm = fpm
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _send(self, thread):
-        with self._fpm.client("web.sock") as client:
-            number = 0
-            while not self._end.is_set():
-                name = f"{thread}.{number}." + str(thread) * (0 if number % 4 else 9000)
-                assert client.request(f"/?{name}", keep=True).body == b"torture\n"
-                self.sent.append(name)
-                number += 1
-
-    def go_on(self, count=30):
-        goal = len(self.sent) + count
-        wait_until(lambda: len(self.sent) >= goal)
+    return NamedRequests(fpm, "web.sock", name, threads=4)
 
 
 def check_lines(load, *files):
@@ -299,7 +272,7 @@ def test_no_line_is_lost_while_the_log_is_rotated_under_load():
         wait_until(lambda: len(fpm.worker_pids("web")) == 2)
         workers = fpm.worker_pids("web")
         old = []
-        with Load(fpm) as load:
+        with make_load(fpm) as load:
             for number in range(ROTATIONS):
                 load.go_on()
                 old.append(log.rename(fpm.folder / f"access.log.{number}"))
@@ -371,7 +344,7 @@ def test_no_line_is_lost_in_reloads_and_upgrades_under_load():
     with start() as fpm:
         log = fpm.folder / "access.log"
         old = []
-        with Load(fpm) as load:
+        with make_load(fpm) as load:
             for number, command in enumerate(("reload", "upgrade", "reload")):
                 load.go_on()
                 done = fpm.command(command)

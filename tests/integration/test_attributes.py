@@ -423,5 +423,5 @@ def test_master_without_root_does_what_it_may():
         prepare=lambda folder: os.chown(folder, 65534, 65534),
     ) as fpm:
         assert_both(fpm, "full", WANTED)
-        assert_both(fpm, "plain", {"RLIMIT_NOFILE": [hard] * 2, "nice": 0, "dumpable": 0})
+        assert_both(fpm, "plain", {"RLIMIT_NOFILE": [hard] * 2, "nice": os.nice(0), "dumpable": 0})
         assert fpm.stop(signal.SIGTERM) == 0

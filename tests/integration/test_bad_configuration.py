@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 
 import pytest
@@ -267,3 +268,17 @@ def test_folder_that_the_checking_user_cannot_see_is_not_said_to_be_missing():
             text += f"[pool:{name}]\napp = a:b\nlisten = {folder}/{name}.sock\n"
             text += f"directory = {folder}/{place}\npython = /bin/sh\n"
         run_in_child(look)
+
+
+def test_reload_by_signal_with_a_wrong_file_is_said_once():
+    """Not a second time for a client that there is not; the pool serves on."""
+    with Pyfpm("[pool:one]\napp = hello:app\nlisten = %(here)s/one.sock\n") as fpm:
+        text = fpm.config.read_text()
+        fpm.config.write_text(text + "pm = fast\n")
+        fpm.process.send_signal(signal.SIGHUP)
+        fpm.log.wait_for("reload failed: the configuration is refused")
+        fpm.config.write_text(text)
+        fpm.process.send_signal(signal.SIGHUP)
+        fpm.log.wait_for("reload complete")
+        assert fpm.log.text().count("the configuration is refused, nothing has changed") == 1
+        assert fetch(fpm.address("one.sock"), "/").status == 200

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import temporary_folder
+from harness.machine import REPOSITORY, temporary_folder
 from harness.master import Pyfpm, environment
+from harness.posts import Posts
+
+from pyfpm.kernel.landlock import missing_walls, read_support
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 # A complete root out of the machine's own /usr, in a mount namespace that goes with the master.
@@ -77,7 +81,12 @@ directory = %(here)s/root/srv
 python = /usr/bin/python3
 """
 
+JAILED_POOL = POOLS.partition("\n[pool:free]")[0]
+
 pytestmark = pytest.mark.usefixtures("as_root")
+needs_all_walls = pytest.mark.skipif(
+    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -125,12 +134,100 @@ def test_pool_in_a_root_of_its_own_serves_and_finds_no_way_out():
         assert ask(fpm, "jailed")[1]["cwd"] == "/srv"
 
 
-def test_pool_is_not_started_where_its_root_could_be_left():
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("sys_admin", "in a way that leads out again: a chroot takes CAP_SYS_ADMIN beside"),
+        ("sys_chroot", "Operation not permitted: the master needs CAP_SYS_CHROOT for that"),
+    ],
+)
+def test_pool_is_not_started_where_its_root_could_be_left_or_not_be_changed(missing, said):
     """Without CAP_SYS_ADMIN the runtime can only be passed in a way that leads out: refused."""
-    without = launcher("setpriv", "--bounding-set=-sys_admin")
+    without = launcher("setpriv", f"--bounding-set=-{missing}")
     with Pyfpm(POOLS, prepare=make_root, launcher=without) as fpm:
-        assert fpm.log.find(r"pool jailed\] boot failed.*: chroot = .* leads out again: that takes")
+        assert fpm.log.find(rf"pool jailed\] boot failed.*: chroot = .* {said}")
         assert ask(fpm, "free")[1]["uid"] != 0
+
+
+def test_the_unit_for_systemd_and_its_file_for_chroot_have_the_capabilities_that_it_takes():
+    """And none that is missed; the unit alone has fewer, as the test before this one shows."""
+    folder = REPOSITORY / "deploy" / "systemd"
+    text = (folder / "pyfpm.service").read_text() + (folder / "chroot.conf").read_text()
+    named = re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE)
+    assert len(named) == 2
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in " ".join(named).split())
+    having = launcher("setpriv", f"--bounding-set=-all,{kept}", "--no-new-privs")
+    with Pyfpm(POOLS, prepare=make_root, launcher=having) as fpm:
+        assert ask(fpm, "jailed")[1]["cwd"] == "/srv"
+
+
+def test_root_folder_changes_with_a_reload_under_load_and_one_that_is_gone_changes_nothing():
+    """In, back out, and in again; no request fails, and none is answered from a third place."""
+    free = "[pool:free]" + POOLS.partition("[pool:free]")[2]
+    jailed = free.replace("directory = %(here)s/root/srv", "chroot = %(here)s/root\ndirectory=/srv")
+    with Pyfpm(free, prepare=make_root, launcher=launcher()) as fpm:
+        outside = fpm.config.read_text()
+        inside = outside.replace(free, jailed)
+        assert inside != outside
+        for text, folder in (
+            (inside, "/srv"),
+            (outside, f"{fpm.folder}/root/srv"),
+            (inside, "/srv"),
+        ):
+            fpm.config.write_text(text)
+            with Posts(fpm.address("free.sock")) as kept:
+                done = fpm.command("reload", "free")
+            assert (done.returncode, kept.failures) == (0, []), done.stderr
+            assert {one["cwd"] for one in ask(fpm, "free")} == {folder}
+        (fpm.folder / "root").rename(fpm.folder / "gone")
+        with Posts(fpm.address("free.sock")) as kept:
+            done = fpm.command("reload", "free")
+        assert (done.returncode, kept.failures) == (1, [])
+        assert f"chroot: {fpm.folder}/root does not exist" in done.stderr
+        assert ask(fpm, "free")[1]["cwd"] == "/srv"
+        (fpm.folder / "gone").rename(fpm.folder / "root")
+        assert fpm.command("reload", "free").returncode == 0
+
+
+BOXED = """\
+import json, os, tempfile
+def attempt(action):
+    try:
+        return action()
+    except OSError as error:
+        return error.strerror
+def app(environ, start_response):
+    start_response("200 OK", [])
+    with tempfile.NamedTemporaryFile() as file:
+        name = file.name
+    return [json.dumps([
+        attempt(lambda: open("/etc/public").read()), name, os.path.isdir(os.path.dirname(name)),
+        attempt(lambda: os.listdir("/")), os.getcwd(),
+    ]).encode()]
+"""
+
+
+@needs_all_walls
+def test_sandbox_in_a_root_of_its_own_is_that_of_the_root():
+    """Built-in places, lists and the temporary folder are looked up inside, no more is open."""
+
+    def prepare(folder):
+        make_root(folder)
+        (folder / "root" / "tmp").chmod(0o1777)
+        (folder / "root" / "srv" / "jailed.py").write_text(BOXED)
+        (folder / "root" / "etc" / "public").write_text("inside")
+
+    closed = "Permission denied"
+    with Pyfpm(JAILED_POOL + "sandbox = on\n", prepare=prepare, launcher=launcher()) as fpm:
+        text, temporary, has_folder, listing, cwd = ask(fpm, "jailed")
+        assert (text, has_folder, listing, cwd) == (closed, True, closed, "/srv")
+        assert temporary.startswith("/tmp/pyfpm-")
+        inside = fpm.folder / "root" / os.path.dirname(temporary)[1:]
+        assert inside.is_dir()
+        fpm.config.write_text(fpm.config.read_text() + "sandbox.read = /etc/public\n")
+        assert fpm.command("reload").returncode == 0
+        assert ask(fpm, "jailed")[0] == "inside"
+    assert not inside.exists()
 
 
 def check(folder, text, *, mounted=True):
@@ -147,9 +244,6 @@ def check(folder, text, *, mounted=True):
         env=environment(),
         cwd="/",
     )
-
-
-JAILED_POOL = POOLS.partition("\n[pool:free]")[0]
 
 
 def test_check_of_a_complete_root_is_content_and_names_what_applications_may_miss():
@@ -170,7 +264,7 @@ def test_check_of_a_complete_root_is_content_and_names_what_applications_may_mis
         (
             "directory = /srv",
             "directory = /var/www",
-            "directory: there is no folder /var/www inside {root}; with chroot, write the path",
+            "directory: there is no folder /var/www inside the root folder {root}; with",
         ),
         (
             "directory = /srv",
@@ -180,13 +274,18 @@ def test_check_of_a_complete_root_is_content_and_names_what_applications_may_mis
         (
             "python = /usr/bin/python3",
             "python = /opt/python",
-            "python: there is no interpreter /opt/python inside {root}; with chroot,",
+            "python: there is no interpreter /opt/python inside the root folder {root};",
         ),
         ("chroot = %(here)s/root", "chroot = /no/such", "chroot: /no/such does not exist;"),
         (
             "python = /usr/bin/python3",
             "python = /usr/bin/true",
-            "python: /usr/bin/true does not run as a Python interpreter inside {root} (exit code",
+            "does not run as a Python interpreter inside the root folder {root}",
+        ),
+        (
+            "directory = /srv",
+            "directory = /srv\nsandbox.read = /srv /none",
+            "sandbox.read: /none does not exist inside the root folder {root}; create it or leave",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from harness.machine import POOL_USER, find_pool_python, temporary_folder, wait_until
+from harness.machine import POOL_USER, find_pool_python, free_port, temporary_folder, wait_until
 from harness.master import Pyfpm, environment, run_pyfpm
 
 from pyfpm.fastcgi import encode_request
@@ -82,7 +82,7 @@ def test_ping_without_a_responder_fails_with_the_reason(tmp_path):
     """A missing socket is one line and exit code 1."""
     done = run_pyfpm("ping", f"unix:{tmp_path}/none.sock")
     assert done.returncode == 1
-    assert done.stderr == f"pyfpm: ping: connect {tmp_path}/none.sock: No such file or directory\n"
+    assert done.stderr == f"pyfpm: ping: connect {tmp_path}/none.sock: no such file or directory\n"
 
 
 def test_ping_of_a_silent_responder_ends_at_the_timeout(tmp_path):
@@ -192,6 +192,14 @@ def test_stop_now_does_not_wait_for_a_request():
         assert fpm.command("stop", "--now").returncode == 0
 
 
+def test_port_alone_is_one_of_this_machine():
+    """For who asks; a pool that listens on a port alone listens everywhere."""
+    port = free_port()
+    done = run_pyfpm("ping", str(port))
+    assert done.returncode == 1
+    assert done.stderr == f"pyfpm: ping: connect localhost:{port}: connection refused\n"
+
+
 def test_commands_without_a_master_are_exit_code_69(tmp_path):
     """The message says where a master was expected."""
     config = tmp_path / "pyfpm.conf"
@@ -199,7 +207,10 @@ def test_commands_without_a_master_are_exit_code_69(tmp_path):
     for command in ("status", "stop"):
         done = run_pyfpm("-c", config, command)
         assert done.returncode == 69
-        assert done.stderr == f"pyfpm: {command}: no master answers at {tmp_path}/c.sock\n"
+        assert done.stderr == (
+            f"pyfpm: {command}: no master answers at {tmp_path}/c.sock: start it with"
+            " `pyfpm start`, or name its configuration with -c\n"
+        )
 
 
 @pytest.mark.usefixtures("as_root")

@@ -5,11 +5,14 @@ to it, and what the operator sees.
 """
 
 import asyncio
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager
 
 import pytest
@@ -26,6 +29,20 @@ RELOADED = {
         "wiki": {"generation": 3, "draining": 4},
     },
     "draining": ["pool shop: child 71 since 12 s: GET /export\x1b[2J"],
+}
+
+SHOP = {
+    "pool": "shop",
+    "process manager": "static",
+    "idle processes": 0,
+    "active processes": 0,
+    "total processes": 0,
+    "max children": 2,
+    "listen queue": 0,
+    "accepted conn": 7,
+    "requests 5xx": 0,
+    "parked connections": 0,
+    "generation": 1,
 }
 
 
@@ -236,6 +253,37 @@ def test_progress_is_dimmed_on_a_terminal_unless_no_color_is_set(master, env, sh
         ):
             assert command.wait(20) == 0
         assert os.read(ours, 1000) == shown
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("columns", [80, None])
+def test_status_is_fitted_to_a_terminal_and_whole_elsewhere(master, columns):
+    """The reason is broken where the terminal ends; in a pipe each pool has one line."""
+    reason = "import failed: " + "because " * 40 + "of this"
+    master.answer = {"pools": {"shop": {**SHOP, "state": "degraded", "reason": reason}}}
+    with running_server(master.path, master.commands("status")):
+        text = run_in_terminal(columns, "-c", master.config, "status")
+    shown = text.splitlines()[3:]
+    assert " ".join(line.strip() for line in shown) == f"shop: degraded: {reason}"
+    assert len(shown) == (5 if columns else 1)
+    assert columns is None or max(map(len, shown)) <= columns
+
+
+def run_in_terminal(columns, *arguments):
+    """What a command prints, in a terminal of so many columns, or into a pipe (None)."""
+    if columns is None:
+        return run_pyfpm(*arguments).stdout
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environ = {key: value for key, value in environment().items() if key != "COLUMNS"}
+    try:
+        command = [sys.executable, "-m", "pyfpm", *map(str, arguments)]
+        subprocess.run(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, check=True, timeout=60
+        )
+        return os.read(ours, 65536).decode().replace("\r\n", "\n")
     finally:
         os.close(ours)
         os.close(theirs)

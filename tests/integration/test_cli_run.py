@@ -158,7 +158,7 @@ def test_port_in_use_is_an_error_at_once():
             assert second.process.wait(20) == 1
             second.log.wait_for_end()
             assert second.log.lines() == [
-                f"pyfpm: run: listen on 127.0.0.1:{first.port}: Address already in use"
+                f"pyfpm: run: listen on 127.0.0.1:{first.port}: address already in use"
             ]
             assert not second.left_folders()
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from harness.control import RawClient, running_server, waiting_command
@@ -16,6 +17,7 @@ from harness.control import RawClient, running_server, waiting_command
 from pyfpm.control import Command, ControlClient, ExitCode
 from pyfpm.control import server as server_module
 from pyfpm.errors import ControlError
+from pyfpm.kernel.sock_diag import read_listen_queue
 
 NOBODY = 65534
 
@@ -79,6 +81,71 @@ def test_silent_master_is_given_up_after_the_timeout(path, tmp_path):
         with pytest.raises(ControlError, match="did not answer") as caught:
             ControlClient(str(tmp_path / "mute.sock"), timeout_s=0.2).call("echo")
     assert caught.value.exit_code == ExitCode.NO_MASTER
+
+
+@pytest.fixture
+def full_socket(tmp_path):
+    """A listener that nobody else can connect to until it accepts, and what fills its backlog."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(tmp_path / "c.sock"))
+        listener.listen(1)
+        crowd = []
+        while not crowd or crowd[-1].connect_ex(str(tmp_path / "c.sock")) == 0:
+            crowd.append(held.enter_context(socket.socket(socket.AF_UNIX)))
+            crowd[-1].setblocking(False)
+        yield listener, crowd
+
+
+def test_busy_socket_is_waited_for(full_socket, tmp_path):
+    """Readers that crowd it keep the operator waiting, not out; a signal makes no difference."""
+    listener, crowd = full_socket
+    go_on = threading.Event()
+
+    def answer():
+        go_on.wait(30)
+        for client in crowd:
+            client.close()
+        with suppress(OSError):  # the end of the test
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    if connection.recv(65536):
+                        connection.sendall(b'{"ok": true, "result": {"n": 2}}\n')
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    # The alarm meets the client where it waits; connect(2) is interrupted by it.
+    before = signal.signal(signal.SIGALRM, lambda *_: go_on.set())
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with ControlClient(str(tmp_path / "c.sock"), timeout_s=30) as client:
+            assert client.call("reload") == {"n": 2}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        go_on.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_socket_that_stays_busy_is_said_to_be_so(full_socket, tmp_path):
+    """A master is there, and to start one would be the wrong thing to do."""
+    with pytest.raises(ControlError, match=r"is busy: .* for 0\.2 s") as caught:
+        ControlClient(str(tmp_path / "c.sock"), timeout_s=0.2).call("echo")
+    assert caught.value.exit_code == ExitCode.NO_MASTER
+
+
+def test_backlog_is_the_longest_that_the_system_gives(path):
+    """At first, and also after it did not accept for a while."""
+    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        most = int(file.read())
+    with running_server(path) as running:
+        for _ in range(2):
+            with socket.socket(fileno=os.dup(running.server.socket_fd)) as sock:
+                assert read_listen_queue(sock).limit == most
+            assert running.run(running.server.quiesce(5))
+            running.run(running.server.resume())
 
 
 def test_progress_lines_come_before_the_result(tmp_path):
@@ -413,3 +480,27 @@ def test_waiting_for_the_masters_end_returns_when_it_is_gone(tmp_path):
             process.stdin.close()
             assert client.wait_master_end(5) is True
         process.wait(5)
+
+
+def test_other_server_at_the_path_is_no_master(path):
+    """Whatever listens there, an operator hears that it is not pyfpm."""
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with (
+            ControlClient(str(path)) as client,
+            pytest.raises(ControlError, match=f"what answers at {path} is no master") as caught,
+        ):
+            client.call("status")
+        thread.join(10)
+    assert caught.value.exit_code == ExitCode.NO_MASTER

@@ -42,6 +42,8 @@ def test_units_are_understood():
     with temporary_folder() as folder:
         (folder / "pyfpm.service").write_text(text)
         shutil.copy(DEPLOY / "systemd" / "pyfpm-web.socket", folder)
+        (folder / "pyfpm.service.d").mkdir()
+        shutil.copy(DEPLOY / "systemd" / "chroot.conf", folder / "pyfpm.service.d")
         done = subprocess.run(
             [analyze, "verify", folder / "pyfpm.service", folder / "pyfpm-web.socket"],
             capture_output=True,

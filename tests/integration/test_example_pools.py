@@ -102,3 +102,11 @@ def test_the_configurations_of_the_repository_include_what_they_say(file):
     if file == "pyfpm.conf" and (not IS_ROOT or find_pool_python() is None):
         assert done.returncode == 0, done.stderr
     assert not problems
+
+
+def test_the_examples_have_no_notice(fpm, as_root):
+    """Neither in `check` nor in the log of the start: it would be wrong, or the example would."""
+    done = fpm.command("check")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert "[pool:" not in fpm.log.text()

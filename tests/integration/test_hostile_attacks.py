@@ -26,6 +26,7 @@ app = attacks:app
 listen = %(here)s/od.sock
 pm = ondemand
 pm.max_children = 1
+pm.process_idle_timeout = 1s
 
 [pool:good]
 app = torture:app

@@ -15,6 +15,7 @@ from harness.master import Pyfpm
 from harness.processes import (
     CAP_SYS_PTRACE,
     children_of,
+    descriptor_links,
     has_capability,
     process_fields,
     title_of,
@@ -196,7 +197,7 @@ def test_worker_has_no_descriptor_of_the_master_or_of_another_pool(fpm):
     rows = [row for row in rows if row[3] == "00010000"]
     sockets = {row[6]: row[7] for row in rows if row[-1].startswith(str(fpm.folder))}
     worker = identity_of(fpm, "web")["pid"]
-    held = {os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")}
+    held = set(descriptor_links(worker).values())
     assert len(sockets) == 3  # two pools, and the control socket
     ours = {sockets.get(text[8:-1]) for text in held if text.startswith("socket:[")}
     assert ours == {str(fpm.folder / "web.sock"), None}

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import pwd
+import re
 import select
 import shutil
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 import pytest
 from harness.fcgi_client import FcgiClient, make_params
@@ -22,6 +22,7 @@ from harness.web_servers import Nginx
 from pyfpm.fastcgi import encode_request
 from pyfpm.messages import ListenerPlan
 from pyfpm.runtime.intake import Intake
+from pyfpm.runtime.refusals import Refusals
 from pyfpm.scoreboard.slot import Word
 
 pytestmark = pytest.mark.usefixtures("as_root")
@@ -194,6 +195,25 @@ def test_a_crowd_of_strangers_leaves_the_friend_served(master):
     assert master.log.text(mark).count("listen.allowed_users") < 60
 
 
+@pytest.mark.parametrize("ends", ["interval", "pool"])
+def test_the_last_strangers_are_told_of_although_the_worker_sleeps(ends):
+    """Nobody comes after them: the master adds up what has no line of its own."""
+    with Pyfpm(STATIC_1) as master:
+        for _ in range(30):
+            assert visit(master.address("shop.sock"), STRANGER).outcome == "closed"
+        if ends == "pool":
+            assert master.command("stop", "shop").returncode == 0
+        log = master.log
+
+        def told():
+            more = log.find(r"ERROR: \[pool shop\] \d+ more refused within 10 s: client not")
+            single = log.find("is not among listen.allowed_users: refused")
+            return len(single) + sum(int(re.search(r"\] (\d+) more", line)[1]) for line in more)
+
+        wait_until(lambda: told() == 30, timeout_s=30)
+        assert len(log.find("refused")) < 30
+
+
 def test_a_wake_up_ends_after_so_many_strangers(tmp_path):
     """Orders and other connections get their turn however fast strangers come."""
     words = [0] * len(Word)
@@ -210,8 +230,8 @@ def test_a_wake_up_ends_after_so_many_strangers(tmp_path):
         plan = ListenerPlan(os.dup(listener.fileno()), "s", False, (), (FRIEND,))
         with select.epoll() as epoll:
             complaints = []
-            slot = SimpleNamespace(words=words)
-            intake = Intake(epoll, (plan,), channel, complaints.append, slot)
+            refusals = Refusals(words, complaints.append)
+            intake = Intake(epoll, (plan,), channel, complaints.append, refusals)
             counts = []
             for _ in range(3):
                 assert intake.take_one(plan.descriptor) is None

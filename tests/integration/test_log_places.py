@@ -91,8 +91,8 @@ def write(folder, key):
     ("arrange", "reason"),
     [
         (in_open_folder, "others can write there.*chmod go-w"),
-        (in_folder_of_another, "others can write there"),
-        (below_folder_of_another, "others can write there"),
+        (in_folder_of_another, f"others can write there.*/place/logs belongs to user {STRANGER}"),
+        (below_folder_of_another, f"others can write there.*/place belongs to user {STRANGER}"),
         (below_link_of_another, f"symbolic link of user {STRANGER}"),
         (link_in_its_place, "symbolic link"),
         (hard_link_in_its_place, "another name"),

@@ -3,11 +3,11 @@
 import os
 import re
 import signal
-import threading
 from collections import Counter
 
 from harness.machine import wait_until
 from harness.master import Pyfpm
+from harness.named_requests import NamedRequests
 
 POOL = """\
 [pool:printer]
@@ -30,40 +30,7 @@ def app(environ, start_response):
     return [b"ok"]
 """
 ROTATIONS = 20
-
-
-class Load:
-    """Requests on kept connections from some threads, each with a name of its own."""
-
-    def __init__(self, fpm):
-        self.sent = []
-        self._fpm = fpm
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(3)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _send(self, thread):
-        with self._fpm.client("printer.sock") as client:
-            number = 0
-            while not self._end.is_set():
-                name = f"{thread}.{number}"
-                assert client.request(f"/?{name}", keep=True).body == b"ok"
-                self.sent.append(name)
-                number += 1
-
-
-def wait_for_more(load, count=30):
-    goal = len(load.sent) + count
-    wait_until(lambda: len(load.sent) >= goal)
+PAUSE_S = 0.003  # what a pool prints beyond its budget is dropped: see master/flow.py
 
 
 def test_no_line_is_lost_while_the_log_is_rotated_under_load():
@@ -73,18 +40,18 @@ def test_no_line_is_lost_while_the_log_is_rotated_under_load():
         wait_until(lambda: len(fpm.worker_pids("printer")) == 3)
         workers = fpm.worker_pids("printer")
         old = []
-        with Load(fpm) as load:
+        with NamedRequests(fpm, "printer.sock", pause_s=PAUSE_S) as load:
             for number in range(ROTATIONS):
-                wait_for_more(load)
+                load.go_on()
                 old.append(log.rename(fpm.folder / f"pyfpm.log.{number}"))
-                wait_for_more(load)
+                load.go_on()
                 if number % 2:
                     os.kill(fpm.process.pid, signal.SIGUSR1)
                     wait_until(log.exists)
                 else:
                     assert fpm.control("reopen-logs") == {"files": [str(log)]}
                     size_bytes = old[-1].stat().st_size
-                    wait_for_more(load)
+                    load.go_on()
                     assert old[-1].stat().st_size == size_bytes
         expected = Counter(
             f"<{stream} {name}>" for name in load.sent for stream in ("out", "err", "wsgi")

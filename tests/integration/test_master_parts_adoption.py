@@ -1,14 +1,20 @@
 """The master as keeper of parked connections: it waits, reads nothing, and gives them back."""
 
+import asyncio
 import os
 import select
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors
 from pyfpm.kernel.watch import is_readable
-from pyfpm.master.adoption import Adoption
+from pyfpm.master.adoption import Adoption, Allowance
+from pyfpm.master.demand import Demand
+from pyfpm.master.handles import WorkerState
+from pyfpm.master.shared import HandOffChannel
+from pyfpm.master.turns import Turns
 
 KEEP_S = 75
 
@@ -168,3 +174,62 @@ def test_idle_connections_expire_at_their_deadline_and_not_before(adoption, park
     late.sendall(b"still open")
     wait_readable(adoption)
     assert adoption.has_readable
+
+
+@pytest.mark.parametrize("burst", [1, 1000])
+def test_channel_that_is_filled_without_end_is_read_no_faster_than_its_share(burst):
+    """Somebody keeps the other end of a pool that has no worker; one message at a time, or many."""
+    per_s = 300
+    paid = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        share = Turns(10_000, 500).join(per_s)
+        channel = HandOffChannel()
+        demand = Demand([], channel, None, KEEP_S, lambda: None, share, Allowance())
+        demand.open()
+        demand.mind_channel([])
+        began_s = loop.time()
+        with socket.socketpair()[0] as ours:
+            while loop.time() - began_s < 1:
+                for _ in range(burst):
+                    try:
+                        send_with_descriptors(channel.send, b"junk", [ours.fileno()])
+                    except OSError:
+                        break
+                await asyncio.sleep(0)
+        paid.append(share.paid / (1 + loop.time() - began_s))
+        demand.close()
+        channel.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert per_s / 4 < paid[0] < per_s * 1.3
+
+
+def test_channel_of_a_pool_that_gets_a_worker_is_left_alone():
+    """What waits there is for the worker, also where the master was waiting for its turn."""
+
+    async def main():
+        share = Turns(10_000, 500).join(300)
+        share.pay(400)
+        channel = HandOffChannel()
+        demand = Demand([], channel, None, KEEP_S, lambda: None, share, Allowance())
+        demand.open()
+        demand.mind_channel([])
+        ours, theirs = socket.socketpair()
+        send_with_descriptors(channel.send, b"c", [ours.fileno()])
+        await asyncio.sleep(0.05)
+        assert share.has_waiting
+        demand.mind_channel([SimpleNamespace(state=WorkerState.BOOTING)])
+        share.pay(-500)
+        await asyncio.sleep(0.05)
+        assert channel.waiting == 1
+        demand.mind_channel([])
+        await asyncio.sleep(0.05)
+        assert (channel.waiting, demand.adopted) == (0, 1)
+        demand.close()
+        channel.close()
+        ours.close()
+        theirs.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))

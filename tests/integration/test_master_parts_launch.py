@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from harness.boot_documents import ORIGIN, make_boot_document
 
 from pyfpm.master.attributes import Attributes
 from pyfpm.master.identity import Identity
@@ -16,10 +17,8 @@ from pyfpm.master.launch import EXIT_LAUNCH_FAILED, LaunchPlan, launch
 from pyfpm.messages import (
     BOOTSTRAP,
     MAX_MESSAGE_BYTES,
-    BootDocument,
     BootFailed,
     InheritedDescriptor,
-    RequestLimits,
     decode_message,
 )
 from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES
@@ -227,33 +226,6 @@ def test_folder_that_the_user_cannot_enter_is_told(as_root, tmp_path):
 # -- the bootstrap ------------------------------------------------------------------------------
 
 
-def boot_document(folder, module, master_pid):
-    return BootDocument(
-        pool="shop",
-        generation=1,
-        master_pid=master_pid,
-        app_module=module,
-        app_attribute="app",
-        app_origin="shop.conf:2",
-        directory=str(folder),
-        preload=None,
-        slots=1,
-        max_children=1,
-        listeners=(),
-        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0),
-        mount="",
-        path_info="auto",
-        status_path="",
-        ping_path="",
-        ping_response="",
-        minder=False,
-        process_control_timeout_s=1,
-        single_threaded_numerics=(),
-        access_format="",
-        access_suppressed=(),
-    )
-
-
 def zygote_descriptors(document, package, memory):
     """Map everything that a zygote expects; it makes no use of most of it before it forks."""
     unused = range(InheritedDescriptor.BOARD, InheritedDescriptor.LISTENERS)
@@ -266,7 +238,8 @@ def zygote_descriptors(document, package, memory):
 def boot(folder, module, *, identity=NOBODY, master_pid=None):
     """Launch a zygote for `module` in `folder` and return how its boot ended."""
     document = os.memfd_create("boot")
-    os.write(document, boot_document(folder, module, master_pid or os.getpid()).encode())
+    made = make_boot_document(folder, module, "app", master_pid=master_pid or os.getpid())
+    os.write(document, made.encode())
     os.lseek(document, 0, os.SEEK_SET)
     package = os.open(PACKAGE, os.O_PATH)
     memory = os.memfd_create("board or notice")
@@ -329,7 +302,7 @@ def test_missing_module_is_reported_through_the_real_zygote(system_python, tmp_p
     """From `app =` to the master's log line, in another interpreter."""
     launched = boot(tmp_path, "no_such_shop")
     assert launched.message == BootFailed(
-        f"shop.conf:2: app = no_such_shop:app: no module named 'no_such_shop' in {tmp_path}"
+        f"{ORIGIN}: app = no_such_shop:app: no module named 'no_such_shop' in {tmp_path}"
     )
 
 

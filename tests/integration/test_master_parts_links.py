@@ -3,11 +3,14 @@
 import asyncio
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors
+from pyfpm.master.ear import LOOK_EVERY_S, Ear
 from pyfpm.master.link import ControlLink
+from pyfpm.master.turns import Turns
 from pyfpm.messages import (
     MAX_MESSAGE_BYTES,
     Drain,
@@ -27,7 +30,7 @@ def converse(act):
 
     async def main():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        link = ControlLink(ours, heard.append)
+        link = ControlLink(ours, heard.append, Turns(1e6, 1e6).join(1e6))
         try:
             await act(link, theirs)
             await asyncio.sleep(0.01)
@@ -139,3 +142,23 @@ def test_last_words_of_a_dead_process_are_read():
         link.drain()
 
     assert converse(act) == [LogLine("error", "last words"), None]
+
+
+@pytest.mark.parametrize(("is_cancelled", "looks"), [(False, 2), (True, 1)])
+def test_look_that_is_planned_does_not_outlive_its_pool(is_cancelled, looks):
+    """What workers shared with the master is closed by then."""
+    seen = []
+    messages = Turns(1e6, 1e6).join(1e6)
+    keeper = SimpleNamespace(messages=messages, by_serial={}, look=lambda: seen.append(1))
+
+    async def main():
+        ear = Ear(keeper)
+        for _ in range(3):
+            ear.listener(SimpleNamespace())(Saturated(1))
+        if is_cancelled:
+            ear.cancel_look()
+        # Timers run in the order of their times, however late.
+        await asyncio.sleep(5 * LOOK_EVERY_S)
+
+    asyncio.run(main())
+    assert len(seen) == looks

@@ -1,15 +1,31 @@
 """What workers print: line by line, apart, bounded, and never glued."""
 
 import asyncio
+import logging
+import math
 import os
 
 import pytest
 
+from pyfpm.kernel.descriptors import unread_bytes
 from pyfpm.logs import Log
-from pyfpm.master.flow import Flow
-from pyfpm.master.output import OutputPipe
+from pyfpm.logs.formats import TextFormatter
+from pyfpm.master.flow import (
+    ALL_BURST_BYTES,
+    ALL_BYTES_PER_S,
+    BYTES_PER_S,
+    LAST_WORDS_MOST,
+    Flow,
+)
+from pyfpm.master.output import OutputPipe, longest_piece
+from pyfpm.master.turns import Turns
 
 LIMIT = 50
+
+
+def plenty():
+    """The output of one pool, with no other beside it."""
+    return Flow(Log(), Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES).join(BYTES_PER_S))
 
 
 def collect(write, *, limit=LIMIT, drain=False):
@@ -17,9 +33,7 @@ def collect(write, *, limit=LIMIT, drain=False):
     lines = []
 
     async def main():
-        pipe = OutputPipe(
-            "stderr", limit, lambda stream, line: lines.append(line), None, Flow(Log())
-        )
+        pipe = OutputPipe("stderr", limit, lambda stream, line: lines.append(line), None, plenty())
         loop = asyncio.get_running_loop()
 
         def print_all():
@@ -80,6 +94,40 @@ def test_long_lines_come_in_pieces_that_lose_nothing(length, end):
     assert max(map(len, lines)) <= LIMIT
 
 
+@pytest.mark.parametrize("character", ["é", "€", "😀"])
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_pieces_of_a_long_line_cut_no_character(character, end):
+    """Half a character would be shown as bytes that were never printed."""
+    text = "x" + character * 3 * LIMIT
+    assert "".join(collect(writing(text.encode() + end))) == text
+
+
+def test_long_bytes_that_are_no_text_are_shown_whole():
+    """Continuation bytes without a beginning have no border to cut at."""
+    lines = collect(writing(b"\x80" * 3 * LIMIT + b"\n"))
+    assert "".join(lines) == "\\x80" * 3 * LIMIT
+
+
+@pytest.mark.parametrize("log_limit", [512, 1024, 100_000])
+@pytest.mark.parametrize("pool", ["a", "p" * 63])
+def test_log_shows_a_long_line_of_a_worker_whole(log_limit, pool):
+    """Continued on the next lines, each within log_limit."""
+    text = "".join(f"<{number}>" for number in range(20_000))
+    pieces = collect(
+        writing(*[text[i : i + 9000].encode() for i in range(0, len(text), 9000)]),
+        limit=longest_piece(log_limit),
+    )
+    formatter = TextFormatter(log_limit)
+    shown = ""
+    for piece in pieces:
+        record = logging.LogRecord("pyfpm", logging.WARNING, "", 0, "%s", (piece,), None)
+        record.pool, record.event = pool, "output"
+        for line in formatter.format(record).splitlines():
+            assert len(line) <= log_limit
+            shown += line.partition(f"[pool {pool}] ")[2]
+    assert shown == text
+
+
 def test_flood_is_taken_in_order_while_the_writer_waits():
     """A megabyte through a pipe of 64 KiB, beyond the budget: nothing is dropped, all waits."""
     count = 20_000
@@ -100,7 +148,7 @@ def test_drain_does_not_wait_for_children_that_keep_the_pipe():
 
     async def main():
         pipe = OutputPipe(
-            "stdout", LIMIT, lambda stream, line: lines.append((stream, line)), None, Flow(Log())
+            "stdout", LIMIT, lambda stream, line: lines.append((stream, line)), None, plenty()
         )
         os.write(pipe.writer, b"last words\nand ha")
         pipe.drain()
@@ -116,6 +164,175 @@ def test_drain_does_not_wait_for_children_that_keep_the_pipe():
     assert lines == [("stdout", "last words"), ("stdout", "and ha")]
 
 
+def dry(flow):
+    """Use the budget up, for some ten seconds."""
+    flow.spend(10 * BYTES_PER_S)
+    return flow
+
+
+TRACEBACK = [f"  frame {number}" for number in range(100)] + ["ValueError: the reason"]
+
+
+@pytest.mark.parametrize("is_last_line_whole", [True, False])
+def test_last_words_of_a_process_that_printed_too_much_are_kept(is_last_line_whole):
+    """They often are the traceback that explains its end; they come when there is budget again."""
+    lines = []
+    flow = plenty()
+
+    async def main():
+        pipe = OutputPipe("stderr", LIMIT, lambda _, line: lines.append(line), None, flow)
+        dry(flow)
+        text = "noise\n" * 9000 + "\n".join(TRACEBACK) + "\n" * is_last_line_whole
+        os.write(pipe.writer, text.encode())
+        pipe.close_writer()
+        await asyncio.sleep(0.05)
+        pipe.drain()
+        pipe.close()
+        assert lines == []
+        flow.share.pay(-10 * BYTES_PER_S)
+        async with asyncio.timeout(10):
+            while flow.last_words:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert lines[-len(TRACEBACK) :] == TRACEBACK
+    assert 0 < lines.count("noise") < 9000 / 4
+
+
+def test_last_words_are_bounded_in_number():
+    """Workers that print and die as fast as they are replaced fill no memory."""
+    flow = plenty()
+
+    async def main():
+        pipes = []
+        for _ in range(LAST_WORDS_MOST + 5):
+            pipes.append(OutputPipe("stderr", LIMIT, lambda *_: None, None, flow))
+            os.write(pipes[-1].writer, b"x" * 60_000)
+            pipes[-1].close_writer()
+        dry(flow)
+        for pipe in pipes:
+            pipe.drain()
+            pipe.close()
+
+    asyncio.run(main())
+    assert flow.last_words == LAST_WORDS_MOST
+
+
+def test_worker_that_ends_with_a_long_text_loses_nothing_of_it():
+    """A long traceback, of a pool with budget, is more than is written at once."""
+    text = b"".join(b"line %d of a long traceback\n" % number for number in range(2000))
+    lines = []
+
+    async def main():
+        flow = plenty()
+        pipe = OutputPipe("stderr", LIMIT, lambda _, line: lines.append(line), None, flow)
+        os.write(pipe.writer, text)
+        pipe.close_writer()
+        pipe.drain()
+        pipe.close()
+        async with asyncio.timeout(10):
+            while flow.last_words:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert lines == text.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        (b"\x0c" * 1000 + b"\n") * 65,
+        b"\x0c" * 65_000,
+        ("\u2028".encode() * 300 + b"\n") * 70,
+        b"x" * 65_000,
+        b"\n" * 65_000,
+    ],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_bite_costs_the_other_pools_a_moment_whatever_is_printed(piece, has_ended):
+    """What the log takes for an end of a line is no way to use up the budget of all."""
+    clock = lambda: 1000.0  # noqa: E731
+    turns = Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES, clock, lambda delay_s, call: None)
+    flow = Flow(Log(), turns.join(BYTES_PER_S), clock)
+
+    async def main():
+        pipe = OutputPipe("stdout", 4032, lambda *_: None, None, flow)
+        os.write(pipe.writer, piece)
+        pipe.close_writer()
+        if has_ended:
+            pipe.drain()
+            pipe.close()
+        for _ in range(100):
+            if turns.left > 0:
+                pipe.take_turn()
+        pipe.close()
+
+    asyncio.run(main())
+    assert -ALL_BURST_BYTES / 4 <= turns.left <= ALL_BURST_BYTES - 65_000
+
+
+@pytest.mark.parametrize("is_last_line_whole", [True, False])
+@pytest.mark.parametrize("processes", [1, 20])
+def test_last_words_that_wait_for_their_turn_are_written_at_the_end(processes, is_last_line_whole):
+    """The pool ends before there is budget: tracebacks are there, and all lines are accounted for.
+
+    Those that are not written are counted, each once.
+    """
+    flow, found, dropped = plenty(), {}, []
+    flow.drop = lambda size, lines=1: dropped.append(lines)
+    text = "noise\n" * 5000 + "\n".join(TRACEBACK) + "\n" * is_last_line_whole
+
+    async def main():
+        dry(flow)
+        for number in range(processes):
+            lines = found[number] = []
+            for stream in ("stdout", "stderr"):
+                emit = lambda name, line, lines=lines: lines.append((name, line))  # noqa: E731
+                pipe = OutputPipe(stream, LIMIT, emit, None, flow)
+                os.write(pipe.writer, text.encode())
+                pipe.close_writer()
+                pipe.drain()
+                pipe.close()
+        assert not any(found.values())
+        assert flow.last_words == 2 * processes
+        flow.finish()
+        assert (flow.last_words, flow.share.has_waiting) == (0, False)
+
+    asyncio.run(main())
+    for lines in found.values():
+        errors = [line for name, line in lines if name == "stderr"]
+        assert errors[-20:] == TRACEBACK[-20:]
+    written = sum(map(len, found.values()))
+    assert written + sum(dropped) == processes * 2 * (5000 + len(TRACEBACK))
+
+
+def print_into_flood(size_bytes):
+    """Write so much into a pipe of a pool that is flooded; return how many lines were dropped."""
+    flow = plenty()
+    dropped = []
+    flow.drop = lambda size, lines=1: dropped.append(lines)
+
+    async def main():
+        flow.share.waiting_since_s = -math.inf
+        pipe = OutputPipe("stdout", LIMIT, lambda *_: None, None, flow)
+        os.write(pipe.writer, b"a line of the flood\n" * (size_bytes // 20))
+        async with asyncio.timeout(10):
+            while unread_bytes(pipe._reader) or b"\n" in pipe._rest:
+                flow.share.waiting_since_s = -math.inf
+                await asyncio.sleep(0.001)
+        pipe.close_writer()
+        pipe.close()
+
+    asyncio.run(main())
+    return sum(dropped)
+
+
+def test_full_pipe_of_a_flood_is_emptied_and_one_that_is_not_loses_nothing():
+    """Whoever waits in a write is let go on; a traceback of another worker waits and is written."""
+    assert print_into_flood(60_000) > 2000
+    assert print_into_flood(20_000) == 0
+
+
 def test_two_streams_are_kept_apart():
     """Half a line of one is never glued to half a line of another."""
     lines = []
@@ -123,13 +340,13 @@ def test_two_streams_are_kept_apart():
     async def main():
         pipes = [
             OutputPipe(
-                name, LIMIT, lambda stream, line: lines.append((stream, line)), None, Flow(Log())
+                name, LIMIT, lambda stream, line: lines.append((stream, line)), None, plenty()
             )
             for name in ("stdout", "stderr")
         ]
         for piece in (b"a", b"b\n"):
             for pipe in pipes:
-                os.write(pipe.writer, pipe._stream[-1:].encode() + piece)
+                os.write(pipe.writer, pipe.stream[-1:].encode() + piece)
                 pipe.drain()
         for pipe in pipes:
             pipe.close_writer()
@@ -143,7 +360,7 @@ def test_pipe_belongs_to_the_user_of_the_pool(as_root):
     """An application may open /dev/stdout by its path, which needs permission on the pipe."""
 
     async def main():
-        pipe = OutputPipe("stdout", LIMIT, print, (12345, 23456), Flow(Log()))
+        pipe = OutputPipe("stdout", LIMIT, print, (12345, 23456), plenty())
         found = os.fstat(pipe.writer)
         assert (found.st_uid, found.st_gid) == (12345, 23456)
         pipe.close_writer()

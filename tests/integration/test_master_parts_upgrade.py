@@ -129,7 +129,7 @@ def stub_master(control):
         control=control,
         reloader=reloader,
         begin_reload=begin_reload,
-        pools=SimpleNamespace(is_resting=True, rest=nothing),
+        pools=SimpleNamespace(is_resting=True, rest=nothing, running={}),
         origin=SimpleNamespace(environment=lambda: dict(os.environ)),
     )
 

@@ -3,7 +3,7 @@
 import os
 
 from pyfpm.config import load_text
-from pyfpm.master.probe import probe_identities
+from pyfpm.master.probe import probe_pools
 
 SPY = """#!/bin/sh
 read -r pid name state parent group session rest < /proc/self/stat
@@ -27,6 +27,6 @@ listen = {tmp_path}/shop.sock
 """
     path = str(tmp_path / "pyfpm.conf")
     config = load_text(text, path, {}, is_root=True, allow_root=True, check_system=False)
-    (problem,) = probe_identities(config)
+    (problem,) = probe_pools(config)
     (session,) = [word for word in problem.message.split() if word.isdecimal() and len(word) > 1]
     assert int(session) != os.getsid(0)

@@ -199,7 +199,7 @@ def test_long_list_shorter_than_declared_is_a_clean_500():
     """As with a short one, nothing of it has left."""
     sent = exchange(answering(*[noise(300_000)] * 2, headers=[("Content-Length", "600001")]))
     assert (sent.status, sent.complete) == ("500 Internal Server Error", True)
-    assert "1 bytes shorter" in sent.errors
+    assert "1 byte shorter" in sent.errors
 
 
 def test_long_list_longer_than_declared_is_cut_and_complained_about():
@@ -659,7 +659,7 @@ def test_wrapped_real_file_shorter_than_declared_is_not_completed(tmp_path):
     path.write_bytes(noise(1_000_000))
     sent = exchange(sending(path.open("rb"), headers=[("Content-Length", "1000001")]))
     assert (len(sent.body), sent.complete) == (1_000_000, False)
-    assert "1 bytes shorter than its Content-Length" in sent.errors
+    assert "1 byte shorter than its Content-Length" in sent.errors
 
 
 class LimitedFile(io.FileIO):

@@ -163,13 +163,15 @@ def test_what_modes_refuse_is_told_apart(folder, as_root):
     assert "/etc/shadow" not in found[REFUSED]
 
 
-def test_sandbox_that_cannot_be_entered_is_an_error_with_its_line(folder, as_root):
-    """A listed path behind a folder that refuses the pool's user."""
+def test_listed_path_that_the_user_cannot_reach_is_an_error_with_its_line(folder, as_root):
+    """It is there, so nobody is told to create it: a folder above refuses the pool's user."""
     (folder / "closed/data").mkdir()
     done = check(folder, "sandbox = on", "sandbox.read = closed/data")
     assert done.returncode == 78
-    words = f"{folder}/pyfpm.conf:9: [pool:shop] sandbox: sandbox.read: {folder}/closed"
-    assert words in done.stderr
+    place = f"{folder}/pyfpm.conf:10: [pool:shop] sandbox.read: user {POOL_USER} cannot enter"
+    way = f"{folder}/closed (mode 0700), on the way to {folder}/closed/data"
+    cure = f"run `chmod o+x {folder}/closed`, or leave it out"
+    assert done.stderr == f"{place} {way}; {cure}\n"
 
 
 def test_pool_that_there_is_not_is_wrong_usage(folder):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from harness.fcgi_client import fetch
 from harness.machine import (
+    POOL_USER,
     REPOSITORY,
     find_closed_folder,
     is_open_to_others,
@@ -217,19 +218,20 @@ def test_folder_that_somebody_removed_is_made_anew():
         assert os.path.isfile(site.attempt("temporary"))
 
 
-def test_start_that_is_refused_leaves_no_folder():
-    """Another pool's address is taken: nothing starts, and nothing is left."""
-    name = unique("refused")
+def test_pool_that_cannot_be_opened_leaves_no_folder():
+    """Its address is taken: the other pool has its folder, and this one none until it is open."""
+    name, other = unique("refused"), unique("other")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         pools = pool("sandbox = on", name=name)
-        pools += pool(name="b").replace("%(here)s/b.sock", f"127.0.0.1:{port}")
-        with Pyfpm(pools, files=FILES, wait_ready=False) as fpm:
-            assert fpm.process.wait(20) == 78
-            assert "address already in use" in fpm.log.text()
-    wait_until(lambda: not temporary_folders(name))
+        pools = pools.replace(f"%(here)s/{name}.sock", f"127.0.0.1:{port}")
+        with Pyfpm(pools + pool("sandbox = on", name=other), files=FILES) as fpm:
+            assert "address already in use" in fpm.pool_status(name)["reason"]
+            assert not temporary_folders(name)
+            assert temporary_folders(other)
+    assert not temporary_folders(name)
 
 
 def test_own_tmpdir_of_the_pool_stays():
@@ -240,22 +242,54 @@ def test_own_tmpdir_of_the_pool_stays():
         assert Path(site.attempt("temporary")).parent == fpm.folder / "two"
 
 
-def test_path_that_the_user_cannot_reach_fails_the_pool_alone(as_root):
+def test_path_that_is_refused_fails_the_pool_alone(as_root):
     """The boot says key and path; the other pool serves."""
 
     def prepare(folder):
-        (folder / "closed").mkdir(mode=0o700)
-        (folder / "closed" / "data").mkdir()
+        (folder / "own").symlink_to("/etc")
+        os.chown(folder / "own", *pwd.getpwnam(POOL_USER)[2:4], follow_symlinks=False)
 
-    pools = pool("sandbox.read = closed/data") + pool("sandbox = on", name="b")
+    pools = pool("sandbox.read = own") + pool("sandbox = on", name="b")
     with Pyfpm(pools, files=FILES, prepare=prepare) as fpm:
-        path = fpm.folder / "closed/data"
-        words = f"confine: sandbox.read: {path}: Permission denied: create it, or let"
-        assert words in fpm.log.text()
+        words = f"sandbox.read: {fpm.folder}/own leads to /etc because of {fpm.folder}/own, which"
+        said = (
+            f"{words} user {POOL_USER} can change: look at that first; if it is meant, write /etc"
+        )
+        assert f"confine: {said} itself" in fpm.log.text()
         assert Site(fpm, "b").attempt("read", "/etc/passwd") == "EACCES"
         done = fpm.command("check")
         assert done.returncode == 78
-        assert f"[pool:a] sandbox: sandbox.read: {path}: Permission denied" in done.stderr
+        assert f"[pool:a] {words}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "where", "reason"),
+    [
+        ("closed", "closed", f"user {POOL_USER} cannot enter that"),
+        ("closed/in", "closed", f"user {POOL_USER} cannot enter that"),
+        ("none/in", "none", "there is no such place"),
+    ],
+)
+def test_place_that_a_tenants_link_leads_to_is_not_advised_to_be_opened(
+    as_root, target, where, reason
+):
+    """To open /root, or to make a folder in /etc, may be all that the link is for."""
+
+    def prepare(folder):
+        (folder / "closed/in").mkdir(parents=True)
+        (folder / "closed").chmod(0o700)
+        (folder / "own").symlink_to(folder / target)
+        os.chown(folder / "own", *pwd.getpwnam(POOL_USER)[2:4], follow_symlinks=False)
+
+    pools = pool("sandbox.read = own") + pool("sandbox = on", name="b")
+    with Pyfpm(pools, files=FILES, prepare=prepare, wait_ready=False) as fpm:
+        own, place = fpm.folder / "own", fpm.folder / where
+        words = f"{own} leads to {place} because of {own}, which user {POOL_USER} can change, and"
+        line = fpm.log.wait_for(r"confine: (sandbox\.read: .*)", timeout_s=30)
+        assert (
+            line[1] == f"sandbox.read: {words} {reason}: look at that first, or leave the path out"
+        )
+        assert Site(fpm, "b").attempt("read", "/etc/passwd") == "EACCES"
 
 
 def test_worker_in_a_sandbox_is_replaced_for_its_memory():

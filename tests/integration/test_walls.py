@@ -16,7 +16,12 @@ import pytest
 from harness.fcgi_client import fetch
 from harness.machine import IS_ROOT
 from harness.master import Pyfpm
-from harness.processes import CAP_SYS_ADMIN, CAP_SYS_PTRACE, has_capability
+from harness.processes import (
+    CAP_SYS_ADMIN,
+    CAP_SYS_PTRACE,
+    descriptor_links,
+    has_capability,
+)
 from walls import APPLICATION
 
 POOL = """
@@ -221,11 +226,8 @@ def test_access_log_cannot_be_read_or_rewritten_through_its_descriptor(fpm):
     if not has_capability(CAP_SYS_PTRACE):
         pytest.skip("root may not look into processes of others here (CAP_SYS_PTRACE)")
     pid = target(fpm, "alice", "worker")["pid"]
-    numbers = [
-        number
-        for number in os.listdir(f"/proc/{pid}/fd")
-        if os.readlink(f"/proc/{pid}/fd/{number}").endswith("alice.access")
-    ]
+    links = descriptor_links(pid)
+    numbers = [number for number, link in links.items() if link.endswith("alice.access")]
     assert numbers
     for number in numbers:
         path = f"/proc/self/fd/{number}"
@@ -239,7 +241,7 @@ def test_worker_holds_no_memory_of_another_pool(fpm):
     for pool in ("alice", "open", "twin", "mallory"):
         for process in ("worker", "zygote"):
             pid = target(fpm, pool, process)["pid"]
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = descriptor_links(pid).values()
             found = {link.partition(" ")[0] for link in links if link.startswith("/memfd:")}
             assert found == {f"/memfd:pyfpm-board-{pool}", f"/memfd:pyfpm-notice-{pool}"}
 

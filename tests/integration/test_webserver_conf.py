@@ -4,9 +4,9 @@ import re
 import subprocess
 
 import pytest
-from harness.machine import free_port
+from harness.machine import REPOSITORY, free_port
 from harness.master import Pyfpm, run_pyfpm
-from harness.web_servers import Apache, Nginx
+from harness.web_servers import APACHE_MODULES, Apache, Lighttpd, Nginx, lighttpd_site
 
 ADDRESSES = ["unix", "tcp"]
 
@@ -25,6 +25,10 @@ def printed(fpm, command):
     done = fpm.command(command, "shop")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def on_test_port(text):
+    return text.replace("listen 80;", "listen 127.0.0.1:PORT;").replace("*:80>", "*:PORT>")
 
 
 def check_site(server):
@@ -47,7 +51,7 @@ def check_site(server):
 def test_nginx_serves_the_pool_with_the_printed_block(kind):
     """The block is all that nginx needs; connections are kept and the start of requests is sent."""
     with Pyfpm(pool_text(kind)) as fpm:
-        text = printed(fpm, "nginx-conf").replace("listen 80;", "listen 127.0.0.1:PORT;")
+        text = on_test_port(printed(fpm, "nginx-conf"))
         with Nginx(text) as nginx:
             environ = check_site(nginx)
             assert fpm.status("shop")["parked connections"] >= 1
@@ -58,7 +62,7 @@ def test_nginx_serves_the_pool_with_the_printed_block(kind):
 def test_apache_serves_the_pool_with_the_printed_host(kind):
     """The virtual host is all that Apache needs; connections are kept and the start is sent."""
     with Pyfpm(pool_text(kind)) as fpm:
-        text = printed(fpm, "apache-conf").replace("*:80>", "*:PORT>")
+        text = on_test_port(printed(fpm, "apache-conf"))
         with Apache(text) as apache:
             environ = check_site(apache)
             assert fpm.status("shop")["parked connections"] >= 1
@@ -70,8 +74,7 @@ def test_apache_serves_the_pool_with_the_printed_host(kind):
 def test_mounted_pool_gets_its_prefix_and_nothing_else(server):
     """`mount` becomes SCRIPT_NAME, and other paths are not the pool's."""
     with Pyfpm(pool_text("unix", "mount = /shop")) as fpm:
-        text = printed(fpm, f"{server}-conf")
-        text = text.replace("listen 80;", "listen 127.0.0.1:PORT;").replace("*:80>", "*:PORT>")
+        text = on_test_port(printed(fpm, f"{server}-conf"))
         with (Nginx if server == "nginx" else Apache)(text) as web, web.client() as client:
             environ = client.request("GET", "/shop/environ").json()
             assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/shop", "/environ")
@@ -81,25 +84,111 @@ def test_mounted_pool_gets_its_prefix_and_nothing_else(server):
                 assert b"no such route" not in client.request("GET", path).body
 
 
-def test_nginx_accepts_the_printed_block(tmp_path):
-    """`nginx -t` on the block as printed, port 80 and all, with an odd pool name."""
-    config = tmp_path / "pyfpm.conf"
-    config.write_text("[pool:a-b.c]\napp = x:y\nlisten = /run/x.sock\n")
+OWN_PAGES = ("pm.status_path = /status", "ping.path = /fpm/ping.txt")
+# The web servers believe this header of a client on this machine: a request from anywhere.
+STRANGER = {"X-Forwarded-For": "192.0.2.9"}
+REAL_IP = {
+    "nginx": "set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n",
+    "apache": (
+        f"LoadModule remoteip_module {APACHE_MODULES}/mod_remoteip.so\n"
+        "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n"
+    ),
+}
 
-    done = run_pyfpm("-c", config, "nginx-conf", "a-b.c")
-    assert done.returncode == 0, done.stderr
-    whole = tmp_path / "nginx.conf"
-    whole.write_text(
-        f"pid {tmp_path}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{done.stdout}}}\n"
+
+@pytest.mark.parametrize("server", ["nginx", "apache"])
+@pytest.mark.parametrize("mount", ["", "mount = /shop"])
+def test_pages_of_the_pool_are_shown_to_this_machine_only(server, mount):
+    """Status and ping are 403 for others however the path is written; the application is not."""
+    with Pyfpm(pool_text("unix", mount, *OWN_PAGES)) as fpm:
+        text = on_test_port(printed(fpm, f"{server}-conf"))
+        site = REAL_IP[server] + text
+        with (Nginx if server == "nginx" else Apache)(site) as web, web.client() as client:
+            assert client.request("GET", "/status?full").text.startswith("pool: ")
+            assert client.request("GET", "/fpm/ping.txt").text == "pong"
+            for path in ("/status", "/status?json&full", "/fpm/ping.txt", "/%73tatus"):
+                assert client.request("GET", path, headers=STRANGER).status == 403, path
+            for path in (
+                "//status",
+                "/./status",
+                "/x/../status",
+                "/status/",
+                "/status;x",
+                "/STATUS",
+            ):
+                answer = client.request("GET", path, headers=STRANGER)
+                assert not answer.text.startswith("pool: "), path
+            place = mount.removeprefix("mount = ")
+            environ = client.request("GET", f"{place}/environ", headers=STRANGER).json()
+            assert environ["REMOTE_ADDR"] == "192.0.2.9"
+
+
+def test_lighttpd_shows_pages_of_the_pool_to_this_machine_only():
+    """The block that the how-to gives does it."""
+    text = (REPOSITORY / "docs" / "how-to" / "lighttpd.md").read_text()
+    (block,) = re.findall(r"```\n(server.modules.*?)```", text, re.DOTALL)
+    trust = (
+        'server.modules += ( "mod_extforward" )\nextforward.forwarder = ("127.0.0.1" => "trust")\n'
     )
-    tried = subprocess.run(
+    with Pyfpm(pool_text("unix", "pm.status_path = /status", "ping.path = /ping")) as fpm:
+        site = trust + block + lighttpd_site({"/": fpm.address("shop.sock")})
+        with Lighttpd(site) as web, web.client() as client:
+            for path in ("/status?full", "/ping", "/p%69ng"):
+                assert client.request("GET", path).status == 200
+                assert client.request("GET", path, headers=STRANGER).status == 403
+            assert client.request("GET", "/environ", headers=STRANGER).status == 200
+
+
+def try_nginx(folder, *blocks):
+    """What `nginx -t` says of blocks in the http section, port 80 and all."""
+    whole = folder / "nginx.conf"
+    whole.write_text(
+        f"pid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{''.join(blocks)}}}\n"
+    )
+    done = subprocess.run(
         ["/usr/sbin/nginx", "-t", "-e", "stderr", "-c", whole],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "syntax is ok" in tried.stderr
+    return done.stderr
+
+
+def test_nginx_accepts_the_printed_blocks_of_several_pools(tmp_path):
+    """As printed, port 80 and all, with odd names: valid, and not one warning."""
+    names = ["shop", "a-b.c", "a_b.c", "a..b."]
+    config = tmp_path / "pyfpm.conf"
+    pages = "pm.status_path = /status\nping.path = /ping\n"
+    config.write_text(
+        "".join(f"[pool:{x}]\napp = x:y\nlisten = /run/{x}.sock\n{pages}" for x in names)
+    )
+    blocks = []
+    for name in names:
+        done = run_pyfpm("-c", config, "nginx-conf", name)
+        assert done.returncode == 0, done.stderr
+        blocks.append(done.stdout)
+    said = try_nginx(tmp_path, *blocks)
+    assert "syntax is ok" in said
+    assert "[warn]" not in said
+    same = blocks[1].replace("server_name a-b.c", "server_name shop")
+    assert "conflicting server name" in try_nginx(tmp_path, blocks[0], same)
+
+
+@pytest.mark.parametrize("server", ["nginx", "apache"])
+def test_two_pools_are_two_sites_by_their_names(server):
+    """Both blocks in one web server: the Host header decides whose request it is."""
+    first = pool_text("unix", "env[POOL] = shop")
+    second = first.replace("pool:shop", "pool:blog").replace("shop", "blog")
+    with Pyfpm(first + second) as fpm:
+        sites = [fpm.command(f"{server}-conf", name).stdout for name in ("shop", "blog")]
+        web_server = Nginx if server == "nginx" else Apache
+        with web_server(on_test_port("".join(sites))) as web, web.client() as client:
+            for name in ("shop", "blog"):
+                host = {"Host": f"{name}.example.com"}
+                environ = client.request("GET", "/environ", headers=host).json()
+                assert environ["SERVER_NAME"] == f"{name}.example.com"
+                assert fpm.wait_accepted(name, 1)["accepted conn"] == 1
 
 
 @pytest.mark.parametrize("command", ["nginx-conf", "apache-conf"])
@@ -109,4 +198,4 @@ def test_unknown_pool_names_those_that_there_are(tmp_path, command):
     config.write_text("[pool:shop]\napp = x:y\nlisten = /run/x.sock\n")
     done = run_pyfpm("-c", config, command, "shopp")
     assert done.returncode == 64
-    assert "no pool 'shopp'; there are shop" in done.stderr
+    assert "no pool 'shopp'; there are: shop" in done.stderr

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.units import (
+    counted,
     format_boolean,
     format_mode,
     format_size,
@@ -35,12 +36,17 @@ def test_time_written_in_any_unit_is_read_in_seconds(text, seconds):
     assert parse_time(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "text", ["", "s", "5x", "-1", "1.5s", "30m1h", "5m5m", "1 h", "٣", "1" * 13, "ms"]
-)
+@pytest.mark.parametrize("text", ["", "s", "5x", "-1", "1.5s", "30m1h", "5m5m", "1 h", "٣", "ms"])
 def test_time_in_another_form_is_refused(text):
     """What is no time raises ValueError that says how to write one."""
     with pytest.raises(ValueError, match="write it as 30, 30s, 5m, 500ms or 1h30m"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["1" * 13, "1" * 13 + "s", "1h" + "9" * 5000 + "M"])
+def test_time_of_too_many_digits_is_too_large(text):
+    """Its form is right, and nobody should look for a wrong unit."""
+    with pytest.raises(ValueError, match="is too large; write less"):
         parse_time(text)
 
 
@@ -76,10 +82,17 @@ def test_size_in_any_unit_is_read_in_bytes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "1.5M", "1X", "1 M B", "1KBs", "1" * 16])
+@pytest.mark.parametrize("text", ["", "M", "-1", "1.5M", "1X", "1 M B", "1KBs"])
 def test_size_in_another_form_is_refused(text):
     """What is no size raises ValueError that says how to write one."""
     with pytest.raises(ValueError, match="write it as 512, 64KB, 1M or 1GiB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["1" * 16, "1" * 16 + " GiB", "9" * 5000 + "k"])
+def test_size_of_too_many_digits_is_too_large(text):
+    """As for times."""
+    with pytest.raises(ValueError, match="is too large; write less"):
         parse_size(text)
 
 
@@ -133,3 +146,10 @@ def test_formatted_mode_reads_back(mode):
     """parse_mode is the inverse of format_mode, which always writes four digits."""
     assert parse_mode(format_mode(mode)) == mode
     assert len(format_mode(mode)) == 4
+
+
+def test_count_has_the_noun_in_its_number():
+    """One of a thing is no plural, none of it is."""
+    assert [counted(n, "worker") for n in (0, 1, 2)] == ["0 workers", "1 worker", "2 workers"]
+    assert counted(1, "worker waits", "workers wait") == "1 worker waits"
+    assert counted(3, "worker waits", "workers wait") == "3 workers wait"

@@ -36,6 +36,7 @@ from pyfpm.config.values import (
     format_processors,
     format_share,
     parse_app_path,
+    parse_each,
     parse_percent,
     parse_processors,
     parse_share,
@@ -57,7 +58,16 @@ from pyfpm.units import (
 _STDERR_PATHS = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"}
 _STDOUT_PATHS = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 _LONGEST_S = 10 * 366 * 86_400  # in nanoseconds this still fits into 64 bits, summed up or not
+_CONTINUED = (
+    "the value goes on over the next lines, because they are indented deeper;"
+    " start each key at the same column"
+)
+# A key of ours; variables in a list of them are seldom in lower case, with a blank before the `=`.
+_SETTING = re.compile(r"[a-z][a-z0-9_.]*(\[[^\]]*\])? = ")
+_QUOTED = re.compile(r"""(["'])(.+)\1""")
 _UNLIMITED = "unlimited"
+_MOST_DIGITS = 20
+_LARGEST = 10**15 - 1
 _LARGEST_LIMIT = 2**63 - 1
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 _LISTED_PATH = re.compile(r'[\s,]*(?:"([^"]+)"|([^\s,"]+))(?=[\s,]|$)')
@@ -80,12 +90,25 @@ class Kind:
     def check(self, entry: Entry) -> object:
         """The value of an entry, ready for use; raises ValueError."""
         if "\n" in entry.text and not self.several_lines:
-            raise ValueError(
-                "the value goes on over the next lines, because they are indented deeper;"
-                " start each key at the same column"
-            )
-        value = self.parse(entry.text)
+            raise ValueError(_CONTINUED)
+        try:
+            value = self.parse(entry.text)
+        except ValueError as error:
+            raise ValueError(self._explain(entry.text) or str(error)) from None
         return value if self.place is None else self.place(value, entry)
+
+    def _explain(self, text: str) -> str:
+        """What is wrong with the form of the file; empty if it is the value itself."""
+        if any(_SETTING.match(line) for line in text.split("\n")[1:]):
+            return _CONTINUED
+        quoted = _QUOTED.fullmatch(text)
+        if quoted is None:
+            return ""
+        try:
+            self.parse(quoted[2])
+        except ValueError:
+            return ""
+        return f"the quotes in {text} are part of the value; write {quoted[2]}"
 
 
 def _not_empty(text: str) -> str:
@@ -103,24 +126,28 @@ def choice(name: str, values: type[Enum], later: tuple[str, ...] = ()) -> Kind:
         if word in later:
             raise ValueError(f"{word} is not supported yet; write {' or '.join(words)}")
         if word not in words:
-            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+            known = ", ".join(words)
+            wrong = f"is not one of {known}" if len(words) > 1 else f"is unknown; write {known}"
+            raise ValueError(f"{text!r} {wrong}")
         return words[word]
 
     return Kind(name, ", ".join(words), parse, lambda value: str(value.value))
 
 
-def _whole(name: str, minimum: int, maximum: int | None = None) -> Kind:
+def _whole(name: str, minimum: int, maximum: int | None = None, largest: int = _LARGEST) -> Kind:
     wants = f"number {_limits(minimum, maximum)}"
-    return Kind(name, wants, lambda text: _number(text, minimum, maximum))
+    return Kind(name, wants, lambda text: _number(text, minimum, maximum, largest))
 
 
-def _number(text: str, minimum: int, maximum: int | None = None) -> int:
-    limits = _limits(minimum, maximum)
-    if not re.fullmatch(r"-?[0-9]{1,15}", text):
-        raise ValueError(f"{text!r} is not a whole number; write one {limits}")
-    number = int(text)
-    if number < minimum or (maximum is not None and number > maximum):
-        raise ValueError(f"{number} is out of range; write a number {limits}")
+def _number(text: str, minimum: int, maximum: int | None, largest: int = _LARGEST) -> int:
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError(f"{text!r} is not a whole number; write one {_limits(minimum, maximum)}")
+    most = largest if maximum is None else maximum
+    # Python refuses to read thousands of digits.
+    number = int(text) if len(text) <= _MOST_DIGITS else most + 1
+    if not minimum <= number <= most:
+        limits = _limits(minimum, most if number > most else maximum)
+        raise ValueError(f"{text} is out of range; write a number {limits}")
     return number
 
 
@@ -182,13 +209,15 @@ def _place_access_log(value: str, entry: Entry) -> str:
 
 
 def _request_paths(text: str) -> tuple[str, ...]:
-    found = tuple(line.strip() for line in text.splitlines() if line.strip())
-    for path in found:
-        if not path.startswith("/") or "?" in path:
-            raise ValueError(
-                f"{path!r} is not a path such as /health: a slash first, and no query string"
-            )
-    return found
+    return parse_each(_request_path, (line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _request_path(path: str) -> str:
+    if not path.startswith("/") or "?" in path:
+        raise ValueError(
+            f"{path!r} is not a path of a request; write it as /health, without a query string"
+        )
+    return path
 
 
 def _place_app(app: AppPath, entry: Entry) -> AppPath:
@@ -196,7 +225,7 @@ def _place_app(app: AppPath, entry: Entry) -> AppPath:
 
 
 def _addresses(text: str) -> tuple[ListenAddress, ...]:
-    found = tuple(parse_address(word) for word in _words(text))
+    found = parse_each(parse_address, _words(text))
     if not found:
         raise ValueError("the value is empty; write /path, unix:/path, host:port or a port")
     for address in found:
@@ -219,7 +248,7 @@ def _format_addresses(addresses: tuple[ListenAddress, ...]) -> str:
 
 
 def _networks(text: str) -> tuple[IpNetwork, ...]:
-    return tuple(parse_network(word) for word in _words(text))
+    return parse_each(parse_network, _words(text))
 
 
 def _format_networks(networks: tuple[IpNetwork, ...]) -> str:
@@ -255,15 +284,18 @@ def _format_paths(paths: tuple[str, ...]) -> str:
 
 
 def _umask(text: str) -> int:
-    mask = parse_mode(text)
-    if mask > 0o777:
+    try:
+        mask = parse_mode(text)
+    except ValueError:
+        mask = -1
+    if not 0 <= mask <= 0o777:
         raise ValueError(f"{text!r} is not a umask; write it in octal digits, such as 022")
     return mask
 
 
 def _nice(text: str) -> int:
     # PHP-FPM's range ends at 20, which the kernel takes for 19.
-    return min(_number(text, -20, 20), 19)
+    return 19 if text == "20" else _number(text, -20, 19)
 
 
 def _limit(text: str) -> int:
@@ -336,9 +368,11 @@ ENVIRONMENT = Kind(
 )
 NOT_NEGATIVE = _whole("not_negative", 0)
 POSITIVE = _whole("positive", 1)
+# More processes than PID_MAX_LIMIT there cannot be (proc(5)): the slip of a key, or a byte count.
+WORKERS = _whole("workers", 1, largest=2**22)
 TRACE_DEPTH = _whole("trace_depth", 1, 100)  # more faulthandler does not show
 BACKLOG = _whole("backlog", -1, 2**31 - 1)
-NICE = Kind("nice", "number from -20 to 20", _nice)
+NICE = Kind("nice", "number from -20 to 19", _nice)
 OOM_SCORE_ADJ = _whole("oom_score_adj", -1000, 1000)
 PROCESSORS = Kind("processors", "numbers and ranges", parse_processors, format_processors)
 # Fewer leave no room for what a worker has open before its first request.

@@ -19,7 +19,8 @@ class MainOptions:
     pid: str | None = option(
         "pid",
         kinds.PATH,
-        "File that holds the master's process id while it runs.",
+        "File that holds the master's process id while it runs. The last folder of the path is made"
+        " if it is missing.",
         reload=Reload.RESTART,
     )
     error_log: str = option(

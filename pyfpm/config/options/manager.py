@@ -28,28 +28,28 @@ class ManagerOptions:
     )
     pm_max_children: int = option(
         "pm.max_children",
-        kinds.POSITIVE,
+        kinds.WORKERS,
         "The most workers of the pool, or their fixed number with `pm = static`.",
         computed="max(2, 2 × cores), cores being the smaller of CPU affinity and cgroup quota",
         reload=Reload.MASTER,
     )
     pm_min_spare_servers: int = option(
         "pm.min_spare_servers",
-        kinds.POSITIVE,
+        kinds.WORKERS,
         "With `pm = dynamic`, new workers are started while fewer than this are idle.",
         computed="max(1, pm.max_children // 4)",
         reload=Reload.MASTER,
     )
     pm_max_spare_servers: int = option(
         "pm.max_spare_servers",
-        kinds.POSITIVE,
+        kinds.WORKERS,
         "With `pm = dynamic`, workers are retired while more than this are idle.",
         computed="max(pm.min_spare_servers, pm.max_children // 2)",
         reload=Reload.MASTER,
     )
     pm_start_servers: int = option(
         "pm.start_servers",
-        kinds.POSITIVE,
+        kinds.WORKERS,
         "With `pm = dynamic`, how many workers the pool starts with.",
         computed="pm.min_spare_servers + (pm.max_spare_servers − pm.min_spare_servers) // 2",
         reload=Reload.MASTER,

@@ -210,3 +210,33 @@ def test_configuration_is_found_in_the_order_of_the_contract(tmp_path, monkeypat
     assert "environment.conf:1" in capsys.readouterr().err
     assert main(["-c", "option.conf", "-t"]) == 78
     assert "option.conf:1" in capsys.readouterr().err
+
+
+def test_configuration_errors_do_nothing_to_the_terminal(failing, capsys):
+    """The file of a pool may be a tenant's, and root reads what is wrong with it."""
+    failing(ConfigError([Problem("f", 1, "pool:a", "user", "no user \x1b[2J")]))
+    assert main(["fail"]) == 78
+    assert capsys.readouterr().err == "f:1: [pool:a] user: no user \\x1b[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["statsu"], "no command 'statsu'; did you mean status?"),
+        (["relod", "shop"], "no command 'relod'; did you mean reload?"),
+        (["xyzzy"], "no command 'xyzzy'; `pyfpm --help` lists them"),
+        (["-c", "", "check"], "-c names no file"),
+        (["scale", "shop", "many"], "'many' is not a whole number from 1 on"),
+        (["scale", "shop", "0"], "'0' is not a whole number from 1 on"),
+        (["trace", "shop", "-1x"], "No such option"),
+        (["trace", "shop", "x"], "'x' is not a whole number from 1 on"),
+        (["run", "a:b", "--workers", "0"], "'0' is not a whole number from 1 on"),
+        (["ping", "/s", "--timeout", "nan"], "'nan' is no number of seconds above 0"),
+        (["ping", "/s", "--timeout=-1"], "'-1' is no number of seconds above 0"),
+        (["request", "/s", "/", "--timeout", "soon"], "'soon' is no number of seconds above 0"),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(arguments, said, capsys):
+    """In words, with the command or the form that was probably meant."""
+    assert main(arguments) == 64
+    assert said in capsys.readouterr().err

@@ -70,11 +70,54 @@ def test_body_limit_of_the_pool_is_the_web_servers_too():
     assert "LimitRequestBody 5242880" in render_apache(pool)
 
 
-def test_pool_name_that_nginx_would_misread_is_rewritten():
-    """The upstream's name has letters, digits and underscores only."""
-    assert "upstream pyfpm_my_shop_2 {" in render_nginx(
-        pool_of(["listen = 9000", "listen.allowed_clients = 127.0.0.1"], "my-shop.2")
+def test_names_of_pools_stay_apart_in_the_web_server():
+    """Pools whose names differ in a sign only have an upstream and a site of their own."""
+    names = ["shop", "my-shop.2", "my_shop.2", "a..b."]
+    texts = [render_nginx(pool_of(["listen = /run/shop.sock"], name)) for name in names]
+    found = [re.search(r"upstream (\S+) \{[^$]*server_name (\S+);", text) for text in texts]
+    assert [match.groups() for match in found] == [
+        ("pyfpm_shop", "shop.example.com"),
+        ("pyfpm_my-shop.2", "my-shop.2.example.com"),
+        ("pyfpm_my_shop.2", "my_shop.2.example.com"),
+        ("pyfpm_a..b.", "a.b.example.com"),
+    ]
+    assert "ServerName my-shop.2.example.com\n" in render_apache(
+        pool_of(["listen = /run/shop.sock"], "my-shop.2")
     )
+
+
+OWN_PAGES = ["listen = /run/shop.sock", "pm.status_path = /shop/status", "ping.path = /ping"]
+
+
+@pytest.mark.parametrize(
+    ("mount", "locations", "passed"),
+    [
+        ([], ["/", "= /shop/status", "= /ping"], ["/"]),
+        (
+            ["mount = /shop"],
+            ["= /shop", "/shop/", "= /shop/status", "= /ping"],
+            ["/shop", "/ping"],
+        ),
+        (["mount = /ping"], ["/ping/", "= /shop/status", "= /ping"], ["/ping", "/shop/status"]),
+    ],
+)
+def test_pages_of_the_pool_are_for_this_machine_only(mount, locations, passed):
+    """Each has a place of its own in the web server, beside or below the mount."""
+    pool = pool_of([*OWN_PAGES, *mount])
+    nginx, apache = render_nginx(pool), render_apache(pool)
+    assert re.findall(r"location (.+) \{", nginx) == locations
+    assert (
+        len(re.findall(r"location = .* \{\n +allow 127.0.0.1;\n +allow ::1;\n +deny", nginx)) == 2
+    )
+    assert re.findall(r'ProxyPass "(\S+)" ', apache) == passed
+    assert '<LocationMatch "^(/shop/status|/ping)$">\n        Require local\n' in apache
+
+
+def test_pool_without_pages_of_its_own_forbids_nothing():
+    """Whatever the application has at /status is for everybody."""
+    pool = pool_of(["listen = /run/shop.sock"])
+    assert "deny" not in render_nginx(pool)
+    assert "Require" not in render_apache(pool)
 
 
 @pytest.mark.parametrize("render", [render_nginx, render_apache])

@@ -77,8 +77,8 @@ def test_nothing_is_set_unless_the_pool_sets_it():
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("process.priority = 21", "21 is out of range; write a number from -20 to 20"),
-        ("process.priority = low", "'low' is not a whole number; write one from -20 to 20"),
+        ("process.priority = 21", "21 is out of range; write a number from -20 to 19"),
+        ("process.priority = low", "'low' is not a whole number; write one from -20 to 19"),
         ("process.oom_score_adj = 1001", "1001 is out of range; write a number from -1000 to 1000"),
         ("process.dumpable = maybe", "'maybe' is neither yes nor no; write yes or no"),
         (
@@ -91,6 +91,15 @@ def test_nothing_is_set_unless_the_pool_sets_it():
         ("rlimit_core = -1", "'-1' is not a size; write it as 512, 64KB, 1M or 1GiB"),
         ("rlimit_as = 8388608T", "'8388608T' is more than the kernel can count; write unlimited"),
         ("rlimit_nproc = 0", "0 is out of range; write a number from 1"),
+        ("umask = 9", "'9' is not a umask; write it in octal digits, such as 022"),
+        ("umask = -1", "'-1' is not a umask; write it in octal digits, such as 022"),
+        (
+            "process.cpu_affinity = 0 x 5-1",
+            (
+                "'x' is no processor and no range of them, '5-1' is no processor and no range of"
+                " them; write 0-3,6"
+            ),
+        ),
     ],
 )
 def test_wrong_value_is_named_with_what_would_be_right(line, problem):

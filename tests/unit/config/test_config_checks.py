@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pyfpm.config import POOL, load_config
-from pyfpm.config.checks import check_pool
+from pyfpm.config.checks import check_places
 from pyfpm.config.draft import Draft
 from pyfpm.config.reach import Person, find_refusal
 from pyfpm.config.source import Section
@@ -217,9 +217,7 @@ def test_default_interpreter_out_of_reach_asks_for_python(place):
     make_file(f"{closed}/python")
     pool = load(place, "python = /bin/sh", "user = nobody").pools["a"]
     draft = Draft(POOL, Section("pool:a", "f", 7), pool="a")
-    found = check_pool(
-        draft, replace(pool, python=f"{closed}/python"), is_root=True, allow_root=False
-    )
+    found = check_places(draft, replace(pool, python=f"{closed}/python"), is_root=True)
     assert [str(problem) for problem in found] == [
         (
             "f:7: [pool:a] python: the default is the master's own interpreter, and user nobody"
@@ -307,3 +305,46 @@ def test_file_that_is_not_executable_for_the_user_is_named(place):
 def test_users_exist_for_these_tests():
     """`nobody` is the unprivileged user of every Linux distribution."""
     assert pwd.getpwnam("nobody").pw_uid != 0
+
+
+def test_last_folder_of_the_pid_file_may_be_missing(place):
+    """The master makes it, as that of a socket: /run is empty after a restart of the machine."""
+    lines = ("user = nobody", "python = /bin/sh", "[pyfpm]")
+    assert load(place, *lines, "pid = run/fpm.pid").main.pid == f"{place}/run/fpm.pid"
+    assert os.listdir(place) == []
+    assert problems_of(place, *lines, "pid = a/b/fpm.pid") == [
+        f"7: [pyfpm] pid: there is no folder {place}/a; make it, or name another file"
+    ]
+    make_file(f"{place}/run")
+    assert problems_of(place, *lines, "pid = run/fpm.pid") == [
+        f"7: [pyfpm] pid: there is no folder {place}/run; make it, or name another file"
+    ]
+
+
+def test_every_processor_that_is_missing_is_named(place):
+    """All of them at once, as ranges."""
+    (problem,) = problems_of(
+        place, "user = nobody", "python = /bin/sh", "process.cpu_affinity = 0, 5000-5003, 6000"
+    )
+    assert "process.cpu_affinity: there is no processor 5000-5003,6000; the machine's " in problem
+
+
+@pytest.mark.parametrize("line", ["directory = app", "python = bin/python3"])
+def test_relative_path_in_a_root_folder_is_one_error(place, line):
+    """What follows from it is none of its own."""
+    make_folder(f"{place}/root")
+    found = problems_of(place, "user = nobody", f"chroot = {place}/root", line)
+    key = line.partition(" ")[0]
+    assert sum(f"{key}: " in problem for problem in found) == 1
+
+
+def test_what_stands_where_a_socket_should_is_not_to_be_removed_lightly(place):
+    """The message may be read at night: it does not tell anybody to remove /etc/passwd."""
+    lines = ("user = nobody", "python = /bin/sh", "[pyfpm]")
+    (problem,) = problems_of(place, *lines, "control = /etc/passwd")
+    assert problem == (
+        "7: [pyfpm] control: /etc/passwd is there and is no socket, so it is left alone;"
+        " name another path, or remove it if nobody needs it"
+    )
+    (problem,) = problems_of(place, *lines, f"control = {place}")
+    assert problem == f"7: [pyfpm] control: {place} is a folder; name a socket in it"

@@ -251,11 +251,12 @@ def test_a_folder_that_everybody_can_write_is_noticed_for_either_socket(place):
 
 
 def test_a_sticky_folder_protects_what_root_has_made_there(place):
-    """/tmp: nobody can rename what belongs to another."""
+    """/tmp: nobody can rename what belongs to another, but take a name that is free."""
     make(f"{place}/tmp", 0o1777)
     make(f"{place}/tmp/mine", 0o755)
     assert not notices_of(place, listen="{0}/tmp/mine/s")
-    assert not notices_of(place, listen="{0}/tmp/s")
+    (notice,) = notices_of(place, listen="{0}/tmp/s")
+    assert f"everybody can make {place}/tmp/s while the service is down" in notice
 
 
 def test_a_folder_that_a_stranger_made_in_tmp_is_refused(place, as_root):
@@ -290,3 +291,30 @@ def test_owners_of_folders_that_only_they_can_write_are_not_judged(place, as_roo
     make(f"{path}/run", 0o755, STRANGER)
     assert find_exposure(f"{path}/run", set()) is None
     assert find_exposure(f"{path}/missing/deeper", set()) is None
+
+
+def test_a_link_of_others_on_the_way_to_a_socket_is_refused_for_root(place, as_root):
+    """Root would make and remove files where it leads; a master of its user can do no harm."""
+    make(f"{place}/home", 0o755, STRANGER)
+    os.symlink(place, f"{place}/home/run")
+    os.chown(f"{place}/home/run", STRANGER, STRANGER, follow_symlinks=False)
+    assert problems_of(place, listen="{0}/home/run/s") == [
+        (
+            f"5: [pool:a] listen: {place}/home/run is a symbolic link of user {STRANGER}, and root"
+            " follows none of others to a socket: remove it, or write the folder that it leads to"
+        )
+    ]
+    assert load(place, listen="{0}/home/run/s", is_root=False).pools
+    os.chown(f"{place}/home/run", 0, 0, follow_symlinks=False)
+    assert load(place, listen="{0}/home/run/s").pools
+
+
+def test_a_link_of_a_tenant_is_no_problem_of_other_pools(place, as_root):
+    """As with all that a tenant can take away."""
+    make(f"{place}/home", 0o755, STRANGER)
+    os.symlink(place, f"{place}/home/run")
+    os.chown(f"{place}/home/run", STRANGER, STRANGER, follow_symlinks=False)
+    more = ("[pool:b]", "app = a:b", "listen = {0}/b.sock", "python = /bin/sh")
+    config = load(place, *more, listen="{0}/home/run/s", spares_others=True)
+    assert [problem.section for problem in config.own_problems] == ["pool:a"]
+    assert len(problems_of(place, *more, listen="{0}/home/run/s")) == 1

@@ -244,8 +244,8 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
         (
             "access.suppress_path[] = health",
             (
-                "access.suppress_path[]: 'health' is not a path such as /health: a slash first,"
-                " and no query string"
+                "access.suppress_path[]: 'health' is not a path of a request; write it as"
+                " /health, without a query string"
             ),
         ),
         (
@@ -273,10 +273,60 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
             "pm.threads: anything but 1 is not supported yet; write 1 and raise pm.max_children",
         ),
         ("pm = fast", "pm: 'fast' is not one of static, dynamic, ondemand"),
+        ("isolation = request", "isolation: 'request' is unknown; write persist"),
+        ('pm = "static"', 'pm: the quotes in "static" are part of the value; write static'),
+        ("umask = '022'", "umask: the quotes in '022' are part of the value; write 022"),
+        ("pm = 'fast'", "pm: \"'fast'\" is not one of static, dynamic, ondemand"),
+        (
+            "pm =",
+            "pm: is empty; write static, dynamic, ondemand, or leave the key out for its default",
+        ),
+        (
+            "keepalive_timeout =",
+            "keepalive_timeout: is empty; write time above 0, or leave the key out for its default",
+        ),
+        (
+            "listen.allowed_clients = 10.0.0.1\n  pm = static",
+            (
+                "listen.allowed_clients: the value goes on over the next lines, because they are"
+                " indented deeper; start each key at the same column"
+            ),
+        ),
+        (
+            "pm.reload_surge = lots",
+            (
+                "pm.reload_surge: 'lots' is neither a percentage nor a number from 1 on;"
+                " write 25% or 2"
+            ),
+        ),
+        ("statsd = udp://x:1", "statsd: not supported yet; remove it"),
+        ("access = x", "access: unknown key, did you mean access.log?"),
+        (
+            "include = pools.d/*.conf",
+            "include: is a section here; write [include], and below it files = pools.d/*.conf",
+        ),
         ("pm.max_children = 0", "pm.max_children: 0 is out of range; write a number from 1"),
         (
             "pm.max_children = many",
             "pm.max_children: 'many' is not a whole number; write one from 1",
+        ),
+        (
+            "pm.max_children = 99999999999999999999",
+            (
+                "pm.max_children: 99999999999999999999 is out of range;"
+                " write a number from 1 to 4194304"
+            ),
+        ),
+        (
+            "pm.max_requests = 1000000000000000",
+            (
+                "pm.max_requests: 1000000000000000 is out of range;"
+                " write a number from 0 to 999999999999999"
+            ),
+        ),
+        (
+            "pm.max_memory = 9999999999999999M",
+            "pm.max_memory: '9999999999999999M' is too large; write less",
         ),
         (
             "pm.max_connections = 0",
@@ -349,6 +399,23 @@ _SECTIONS = "There are [pyfpm], [pool-defaults], [pool:NAME] and [include]"
             ),
         ),
         (
+            "listen.allowed_clients = web, 10.1.2.3/8, 10.0.0.1 db",
+            (
+                "listen.allowed_clients: 'web' is not an address or network,"
+                " 'db' is not an address or network;"
+                " write it as 10.1.2.3, 10.0.0.0/8 or fd00::/8;"
+                " '10.1.2.3/8' is an address inside a network;"
+                " write the network as 10.0.0.0/8"
+            ),
+        ),
+        (
+            "access.suppress_path[] = a\n  /ok\naccess.suppress_path[] = /b?c",
+            (
+                "access.suppress_path[]: 'a' is not a path of a request,"
+                " '/b?c' is not a path of a request; write it as /health, without a query string"
+            ),
+        ),
+        (
             "environment = A=1 B=2",
             (
                 'environment: a comma is missing before \'B=2\'; write the pairs as A="1",B="2",'
@@ -395,13 +462,10 @@ def test_wrong_entry_is_named_with_what_would_be_right(line, problem):
         (
             "[pool:a]\napp = shop\nlisten = here\n",
             [
+                ("f.conf:2: [pool:a] app: 'shop' is not module:callable; write it as shop:app"),
                 (
-                    "f.conf:2: [pool:a] app: 'shop' is not module:callable;"
-                    " write it as shop.wsgi:application"
-                ),
-                (
-                    "f.conf:3: [pool:a] listen: 'here': write /path, unix:/path, host:port,"
-                    " [::1]:port or a port"
+                    "f.conf:3: [pool:a] listen: 'here' is no address; write /path, unix:/path,"
+                    " host:port, [::1]:port or a port"
                 ),
             ],
         ),
@@ -582,3 +646,75 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path):
     """No file, no answer."""
     with pytest.raises(ConfigError):
         find_control_path(str(tmp_path / "nowhere.conf"), {}, is_root=True)
+
+
+def test_problem_that_shows_in_use_stands_where_the_value_was_set():
+    """In [pool-defaults] with the pool's name, or in the pool; at its header for a default."""
+    config = load("[pool-defaults]\nslowlog = /slow\nenv[A] = 1\n" + POOL + "pm = static\n")
+    found = [
+        str(config.problem("pool:shop", key, "no")) for key in ("slowlog", "env[A]", "pm", "user")
+    ]
+    assert found == [
+        "/etc/pyfpm/f.conf:2: [pool-defaults] slowlog: in pool shop: no",
+        "/etc/pyfpm/f.conf:3: [pool-defaults] env[A]: in pool shop: no",
+        "/etc/pyfpm/f.conf:7: [pool:shop] pm: no",
+        "/etc/pyfpm/f.conf:4: [pool:shop] user: no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "guess"),
+    [
+        ("PYFPM", "pyfpm"),
+        ("Pool-Defaults", "pool-defaults"),
+        ("Pool:x", "pool:x"),
+        ("pools:x", "pool:x"),
+        ("pool", "pool:NAME"),
+        ("pools", "pool:pools"),
+        ("includes", "include"),
+        ("www", "pool:www"),
+        ("global", "pyfpm"),
+    ],
+)
+def test_section_that_is_unknown_comes_with_the_one_that_was_meant(header, guess):
+    """Other spellings and the names of PHP-FPM."""
+    (problem,) = problems_of(f"[{header}]\n" + POOL)
+    assert problem.startswith(f"f.conf:1: [{header}]: unknown section, did you mean [{guess}]? ")
+
+
+@pytest.mark.parametrize(
+    ("app", "right"),
+    [
+        ("shop", "shop:app"),
+        ("shop.py", "shop:app"),
+        ("shop.py:main", "shop:main"),
+        ("site/wsgi.py:application", "site.wsgi:application"),
+        ("/srv/shop/wsgi.py", "wsgi:app"),
+        ("???", "shop.wsgi:application"),
+    ],
+)
+def test_application_named_by_its_file_comes_with_the_right_form(app, right):
+    """`shop.py:app` would be the module `py` of the package `shop`, which nobody means."""
+    (problem,) = problems_of(f"[pool:a]\napp = {app}\nlisten = /a\n")
+    assert problem == f"f.conf:2: [pool:a] app: {app!r} is not module:callable; write it as {right}"
+
+
+def test_include_of_php_fpm_comes_with_the_section():
+    """Before any section, where PHP-FPM has it."""
+    (problem,) = problems_of("include=pools.d/*.conf\n" + POOL)
+    assert problem == (
+        "f.conf:1: include stands before any section;"
+        " write [include], and below it files = pools.d/*.conf"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_file_in_utf_16_is_one_problem(tmp_path, encoding):
+    """Not one for every line."""
+    file = tmp_path / "f.conf"
+    file.write_bytes(("\ufeff" + POOL).encode(encoding))
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(file), {}, is_root=False, check_system=False)
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{file}:1: the file is UTF-16; save it as UTF-8"
+    ]

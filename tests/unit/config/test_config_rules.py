@@ -99,13 +99,30 @@ def test_socket_path_may_be_as_long_as_the_kernel_takes():
     ]
 
 
+def test_number_that_clashes_with_one_of_another_section_names_the_place_of_that():
+    """The section of the refused value is named, and where the other one stands."""
+    shared = ("[pool-defaults]", "pm.min_spare_servers = 3", "pm.max_spare_servers = 6")
+    assert problems_of(*shared, *POOL, "pm.max_children = 4") == [
+        (
+            "f:3: [pool-defaults] pm.max_spare_servers: 6 is more than pm.max_children (4, f:7);"
+            " lower it or raise that"
+        )
+    ]
+    assert problems_of(*shared, *POOL, "pm.max_children = 9", "pm.start_servers = 1") == [
+        (
+            "f:8: [pool:a] pm.start_servers: 1 is not between pm.min_spare_servers (3, f:2) and"
+            " pm.max_spare_servers (6, f:3); choose a number between them"
+        )
+    ]
+
+
 def test_control_socket_has_room_for_the_name_under_which_it_is_made():
     """`.ctl-` and a pid of seven digits, in the same folder."""
     folder = "/" + "x" * 93
     assert load_lines("[pyfpm]", f"control = {folder}/c", *POOL).pools
     assert problems_of("[pyfpm]", f"control = {folder}x/c", *POOL) == [
         (
-            f"f:2: [pyfpm] control: {folder}x is 1 bytes too long for the name under which the"
+            f"f:2: [pyfpm] control: {folder}x is 1 byte too long for the name under which the"
             " socket is made there; choose a shorter folder"
         )
     ]
@@ -124,7 +141,7 @@ def test_two_pools_with_one_address_are_named_both():
 def test_one_address_twice_in_a_pool_is_refused():
     """It could be bound only once."""
     assert problems_of("[pool:a]", "app = a:b", "listen = 9 *:9") == [
-        "f:3: [pool:a] listen: 9 stands twice; leave one of them out"
+        "f:3: [pool:a] listen: *:9 stands twice; leave one of them out"
     ]
 
 

@@ -40,7 +40,7 @@ def test_missing_folder_is_made_for_all_to_enter(tmp_path):
 
 def test_folder_without_parent_is_an_error_naming_the_folder(tmp_path):
     """Only one level is made: a missing parent is a mistake in the path."""
-    with pytest.raises(ControlError, match="a/b: No such file"):
+    with pytest.raises(ControlError, match="a/b: no such file"):
         prepare_folder(str(tmp_path / "a" / "b" / "control.sock"), os.geteuid())
 
 

@@ -165,14 +165,14 @@ def test_folder_of_another_user_is_refused(as_root, folder):
 
 def test_missing_folder_is_named(folder):
     """A typing error in the path is the commonest mistake."""
-    with pytest.raises(PyfpmError, match=rf"{folder}/logs: No such file"):
+    with pytest.raises(PyfpmError, match=rf"{folder}/logs: no such file"):
         open_log(settings_of(folder / "logs" / "error.log"))
 
 
 def test_folder_in_the_place_of_the_file_is_named(folder):
     """`error_log = /var/log` is answered with the path."""
     (folder / "logs").mkdir()
-    with pytest.raises(PyfpmError, match=rf"open log {folder}/logs: Is a directory"):
+    with pytest.raises(PyfpmError, match=rf"open log {folder}/logs: is a directory"):
         open_log(settings_of(folder / "logs"))
 
 

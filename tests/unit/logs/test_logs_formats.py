@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfpm.logs import Level
-from pyfpm.logs.formats import JsonFormatter, TextFormatter, clean, cut
+from pyfpm.logs import Level, count_lines
+from pyfpm.logs.formats import LINES_MOST, JsonFormatter, TextFormatter, clean, cut
 from pyfpm.logs.levels import name_of
 
 LIMIT = 1024
@@ -154,6 +154,28 @@ def test_lines_are_cut_at_log_limit():
     assert len(line) == 200
     assert line.endswith("xxx...")
     assert not text_of("x" * 100, limit=200).endswith(".")
+
+
+@given(text=st.text(max_size=3000), limit=st.integers(100, 700))
+def test_what_a_worker_prints_is_continued_on_the_next_line(text, limit):
+    """Nothing of it is lost, no line is longer than log_limit, and each has the prefix."""
+    if len(text.splitlines()) > LINES_MOST:
+        return
+    prefix = text_of("", pool="shop", event="output")
+    lines = text_of(text, pool="shop", event="output", limit=limit).split("\n")
+    assert max(map(len, lines)) <= limit
+    assert all(line[len("[21-Nov-2026 10:00:00]") :].startswith(prefix[22:]) for line in lines)
+    shown = "".join(line[len(prefix) :] for line in lines)
+    assert shown == "".join(map(clean, text.splitlines()))
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\x0c", "\u2028"])
+@pytest.mark.parametrize("lines", [0, 1, 2, LINES_MOST, 40 * LINES_MOST])
+def test_lines_of_a_message_are_counted_as_they_are_written(separator, lines):
+    """Who pays for them by the line pays for what there is, but for the line that says more."""
+    text = separator.join(["x"] * lines)
+    written = len(text_of(text).split("\n"))
+    assert count_lines(text) == written - (lines > LINES_MOST)
 
 
 @given(text=st.text(max_size=50), most=st.integers(3, 60))

@@ -95,3 +95,12 @@ def test_known_pools_pass():
     """No pool and every pool there is are fine."""
     check_pools([], [])
     check_pools(["b", "a"], {"a": 1, "b": 2})
+
+
+def test_every_unknown_pool_is_named_at_once():
+    """With what each was meant to be."""
+    with pytest.raises(ControlError) as caught:
+        check_pools(["shopp", "shop", "bolg", "shopp"], ["shop", "blog"])
+    assert str(caught.value) == (
+        "no pool 'shopp', 'bolg'; there are: shop, blog; did you mean shop, blog?"
+    )

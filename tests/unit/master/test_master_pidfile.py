@@ -46,10 +46,21 @@ def test_pid_file_that_was_never_written_is_not_removed(tmp_path):
     assert path.exists()
 
 
-def test_missing_folder_is_named(tmp_path):
-    """The error says which file and why."""
-    with pytest.raises(PyfpmError, match=r"write pid file .*/run/fpm\.pid: No such file"):
+def test_last_folder_of_the_path_is_made(tmp_path):
+    """What is below /run is gone after a restart of the machine; a tight umask changes nothing."""
+    umask = os.umask(0o077)
+    try:
         PidFile(str(tmp_path / "run" / "fpm.pid")).write(1)
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "run" / "fpm.pid").read_text() == "1\n"
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
+
+
+def test_missing_folder_above_is_named(tmp_path):
+    """The error says which file and why; a whole path of folders is more likely a typing error."""
+    with pytest.raises(PyfpmError, match=r"write pid file .*/b/fpm\.pid: no such file"):
+        PidFile(str(tmp_path / "a" / "b" / "fpm.pid")).write(1)
 
 
 def test_no_path_is_no_file(tmp_path, monkeypatch):

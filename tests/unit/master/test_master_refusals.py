@@ -7,7 +7,7 @@ import pytest
 
 from pyfpm.logs import Log
 from pyfpm.master.refusals import LINES_MOST, WINDOW_S, RefusalLog
-from pyfpm.scoreboard.refusal import Refusal, refusal_of
+from pyfpm.scoreboard.refusal import AllowList, Refusal, refusal_of
 
 WORKER = SimpleNamespace(pid=7)
 
@@ -15,13 +15,18 @@ WORKER = SimpleNamespace(pid=7)
 class Pool:
     def __init__(self):
         self.now_s = 1000.0
-        self.counts = dict.fromkeys(Refusal, 0)
+        self.counts = dict.fromkeys([*Refusal, None], 0)
         self.log = RefusalLog(Log("shop"), lambda: dict(self.counts), lambda: self.now_s)
 
     def refuse(self, reason, times=1, reported=None):
         self.counts[reason] += times
         for _ in range(times if reported is None else reported):
             self.log.note(WORKER, reason, "pid 1 of uid 2", f"it is {reason}")
+
+    def cut_off(self, allowed, times=1, reported=None):
+        self.counts[None] += times
+        for _ in range(times if reported is None else reported):
+            self.log.note(WORKER, allowed, "pid 1 of uid 2", f"not in {allowed}: refused")
 
     def pass_time(self, seconds):
         for _ in range(int(seconds)):
@@ -62,6 +67,34 @@ def test_flood_for_an_hour_fills_no_log(pool, caplog):
     more = [int(text.split()[0]) for text in caplog.messages if "more" in text]
     single = len(caplog.messages) - len(more)
     assert sum(more) + single == 3_600_000
+
+
+def test_clients_of_one_list_do_not_hide_those_of_another(pool, caplog):
+    """A crowd of strangers at one listener, and one at the other: both are named."""
+    pool.cut_off(AllowList.CLIENTS, 500, reported=5)
+    pool.cut_off(AllowList.USERS)
+    pool.refuse(Refusal.TIMEOUT)
+    assert len(caplog.messages) == LINES_MOST + 2
+    pool.pass_time(WINDOW_S + 2)
+    assert caplog.messages[-1] == f"{500 - LINES_MOST} more refused within 10 s: client not allowed"
+    assert [record.levelname for record in caplog.records].count("ERROR") == LINES_MOST + 2
+
+
+@pytest.mark.parametrize("seconds", [0, 1, WINDOW_S - 1])
+def test_last_ones_are_told_of_at_the_end_of_the_pool(pool, caplog, seconds):
+    """Nobody looks once a second any more then."""
+    pool.cut_off(AllowList.USERS, 30, reported=5)
+    pool.refuse(Refusal.TIMEOUT, 20, reported=5)
+    pool.pass_time(seconds)
+    pool.log.tell(at_once=True)
+    more = {text for text in caplog.messages if "more" in text}
+    assert more == {
+        "25 more refused within 10 s: client not allowed",
+        "15 more refused within 10 s: timeout",
+    }
+    caplog.clear()
+    pool.log.tell(at_once=True)
+    assert not caplog.messages
 
 
 def test_quiet_hour_begins_anew(pool, caplog):

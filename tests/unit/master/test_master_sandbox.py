@@ -1,5 +1,7 @@
 """What a sandbox consists of: places, and walls that a kernel may lack."""
 
+import os
+
 import pytest
 from pool_options import make_options
 
@@ -14,9 +16,11 @@ from pyfpm.kernel.landlock import (
     known_access,
     missing_walls,
 )
+from pyfpm.master.interpreter_places import interpreter_places
 from pyfpm.master.places import builtin_places
 from pyfpm.master.private_folder import PrivateFolder
-from pyfpm.master.sandbox import SandboxPlan, confine, places_of, plan_sandbox
+from pyfpm.master.sandbox import SandboxPlan, confine, places_of, plan_sandbox, survey_of
+from pyfpm.master.survey import Survey
 
 NEWEST = 7
 LISTEN = "listen = /run/shop.sock"
@@ -111,7 +115,11 @@ def test_plan_lists_what_the_pool_lists(tmp_path):
     plan = plan_sandbox(options, "/tmp/own")
     assert plan is not None
     assert not plan.is_strict
-    listed = {place.key: (place.path, place.access) for place in places_of(plan) if place.key}
+    listed = {
+        place.key: (place.path, place.access)
+        for place in places_of(plan, survey_of(plan))
+        if place.key
+    }
     assert listed == {
         "sandbox.read": ("/r", READ),
         "sandbox.write": ("/w", WRITE),
@@ -131,17 +139,17 @@ def test_interpreter_alone_is_executable(tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     python.symlink_to(tmp_path / "base" / "bin" / "python3")
     (tmp_path / "venv" / "pyvenv.cfg").write_text(f"home = {tmp_path}/base/bin\n")
-    places = {p.path: p.access for p in builtin_places(str(python), "/srv/app")}
+    survey = Survey(os.geteuid(), ())
+    places = {p.path: p.access for p in interpreter_places(survey, str(python))}
     executable = {path for path, access in places.items() if access & Access.EXECUTE}
     assert executable == {str(python), str(tmp_path / "base" / "bin" / "python3.12")}
     assert places[str(tmp_path / "venv")] == READ
     assert places[str(tmp_path / "base" / "lib")] == READ
-    assert places["/srv/app"] == READ
 
 
 def test_nothing_is_writable_but_the_null_device():
     """Built-in places are for reading."""
-    places = builtin_places("/usr/bin/python3", "/srv/app")
+    places = builtin_places("/srv/app")
     assert [p.path for p in places if p.access & Access.WRITE_FILE] == ["/dev/null"]
 
 
@@ -155,9 +163,9 @@ def test_nothing_is_writable_but_the_null_device():
 )
 def test_folder_of_the_resolver_is_opened_but_never_all_of_run(monkeypatch, target, opened):
     """In /run are the sockets and files of everybody."""
-    found = {"/etc/resolv.conf": target, "/usr/bin/python3": "/usr/bin/python3"}
+    found = {"/etc/resolv.conf": target}
     monkeypatch.setattr("pyfpm.master.places.os.path.realpath", found.get)
-    in_run = {one.path for one in builtin_places("/usr/bin/python3", "/srv") if "/run" in one.path}
+    in_run = {one.path for one in builtin_places("/srv") if "/run" in one.path}
     assert in_run - {target} == ({opened} if opened else set())
 
 

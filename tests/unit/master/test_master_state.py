@@ -13,6 +13,7 @@ from pyfpm.master.state import (
     SavedChannel,
     SavedGeneration,
     SavedHealth,
+    SavedLatecomer,
     SavedListener,
     SavedMaster,
     SavedPipe,
@@ -109,6 +110,7 @@ MASTER = SavedMaster(
     control=5,
     call=6,
     kept=(3,),
+    late=(SavedLatecomer("late", {"app": "late:app"}, "bind 127.0.0.1:9000: in use"),),
 )
 
 
@@ -151,8 +153,10 @@ def test_state_with_workers_of_the_version_before_is_read() -> None:
 def test_fields_of_other_versions_are_dropped_or_take_their_default() -> None:
     """What a newer writer adds is ignored, and what an older one lacks has a default."""
     values = asdict(MASTER)
-    del values["kept"]
-    assert decode_state(json.dumps({**values, "later": 1}).encode()) == replace(MASTER, kept=())
+    del values["kept"], values["late"]
+    assert decode_state(json.dumps({**values, "later": 1}).encode()) == replace(
+        MASTER, kept=(), late=()
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', altered(pools=None)])

@@ -17,6 +17,7 @@ from pyfpm.messages import (
     Parked,
     Poke,
     Ready,
+    Refused,
     Saturated,
     Spawn,
     Spawned,
@@ -50,6 +51,24 @@ def packed(**values):
 def test_decoding_is_the_inverse_of_encoding(message):
     """What one process says is what the other one hears."""
     assert decode_message(encode_message(message)) == message
+
+
+@pytest.mark.parametrize("character", ["a", "€", "😀"])
+def test_texts_longer_than_any_process_writes_are_refused(character):
+    """A sender that does not cut its texts is none of ours, and long texts cost the receiver."""
+    longest = decode_message(encode_message(LogLine("error", character * 100_000)))
+    whole = packed(kind="LogLine", level="error", message=longest.message + character * 8192)
+    with pytest.raises(ProtocolError, match="too long"):
+        decode_message(whole)
+    with pytest.raises(ProtocolError, match="too long"):
+        decode_message(packed(kind="Refused", reason="x" * 3000, peer="x" * 3000, text="x" * 3000))
+
+
+@pytest.mark.parametrize("length", [0, 1, 4095, 4096, 4097, 8191, 8192, 8193, 10**6])
+def test_every_text_that_is_sent_is_also_taken(length):
+    """Cut or not, in one text or in several."""
+    for message in (BootFailed("x" * length), Refused("x" * length, "y" * length, "z" * length)):
+        assert type(decode_message(encode_message(message))) is type(message)
 
 
 @pytest.mark.parametrize("character", GIANTS)

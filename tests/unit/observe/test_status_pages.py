@@ -11,7 +11,6 @@ from pyfpm.observe import (
     answer_ping,
     answer_status,
     render_json,
-    render_table,
     render_text,
     status_to_dict,
     summarise,
@@ -293,39 +292,3 @@ def test_head_has_no_body(page):
 
 
 # table
-
-
-def test_table_has_a_row_for_each_pool():
-    """`pyfpm status`: names to the left, numbers to the right."""
-    blog = replace(STATUS, pool="blog", process_manager="ondemand", accepted=7, idle=0, active=0)
-    assert (
-        render_table([STATUS, blog])
-        == """\
-POOL  PM        STATE    IDLE  ACTIVE  TOTAL  MAX  QUEUE  REQUESTS  5XX  PARKED  GEN
-shop  dynamic   running     1       1      2   20      1      1016    5       8    3
-blog  ondemand  running     0       0      0   20      1         7    5       8    3
-"""
-    )
-
-
-def test_table_gives_reasons_below():
-    """A pool in trouble says so on a line of its own."""
-    status = replace(STATUS, state="degraded", reason="boot failed: No module named 'shop'")
-    lines = render_table([status]).splitlines()
-    assert lines[2:] == ["", "shop: degraded: boot failed: No module named 'shop'"]
-
-
-def test_full_table_lists_the_workers_within_the_width():
-    """With full the workers follow, and no line is longer than the terminal."""
-    slot = replace(RUNNING, uri="/" + "x" * 300)
-    status = summarise(NOTICE, (slot, PARKED), NOW_S, NOW_EPOCH_S)
-    lines = render_table([status], full=True, width=80).splitlines()
-    assert max(map(len, lines)) == 80
-    assert lines[3] == "POOL    PID  STATE    REQUESTS  SECONDS  PARKED  GEN  REQUEST"
-    assert lines[4].startswith("shop  31330  Running        11    0.250       0    3  POST /xxx")
-    assert lines[5] == "shop  31331  Idle            5    0.020       6    3  GET /"
-
-
-def test_table_without_pools_is_its_head():
-    """No pool is no error."""
-    assert render_table([]).startswith("POOL  PM")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoreboard_samples import BOOTING, EMPTY_SLOT, NOTICE, NOW_EPOCH_S, NOW_S, PARKED, RUNNING
 
-from pyfpm.observe import render_json, render_table, render_text, summarise
+from pyfpm.observe import render_json, render_table, render_text, status_to_dict, summarise
 from pyfpm.scoreboard import NoticeCopy, SlotCopy, Stage
 
 
@@ -121,8 +121,9 @@ def test_whatever_the_slots_say_every_page_is_rendered(notice, slots, now_ns):
     notice = replace(notice, start_epoch_s=1_795_255_100)
     status = summarise(notice, slots, now_ns / 1e9, NOW_EPOCH_S)
     text = render_text(status, full=True)
-    table = render_table([status], full=True)
-    assert all(c == "\n" or c.isprintable() for c in text + table)
+    table = render_table([status_to_dict(status, full=True)], full=True)
+    narrow = render_table([status_to_dict(status, full=True)], full=True, width=40)
+    assert all(c == "\n" or c.isprintable() for c in text + table + narrow)
     assert render_json(status, full=True).isascii()
     assert max(status.accepted, status.parked, status.requests_5xx, status.handed_off) < 2**63
     for process in status.processes:

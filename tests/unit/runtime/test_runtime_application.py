@@ -5,40 +5,12 @@ import os
 import sys
 
 import pytest
+from harness.boot_documents import ORIGIN, make_boot_document
 
 from pyfpm.errors import SpawnError
-from pyfpm.messages import BootDocument, RequestLimits
 from pyfpm.runtime.application import load_application
 
 numbers = itertools.count()
-ORIGIN = "/etc/pyfpm/pools.d/shop.conf:7"
-
-
-def document_of(folder, module, attribute="application"):
-    return BootDocument(
-        pool="shop",
-        generation=1,
-        master_pid=1,
-        app_module=module,
-        app_attribute=attribute,
-        app_origin=ORIGIN,
-        directory=str(folder),
-        preload=None,
-        slots=1,
-        max_children=1,
-        listeners=(),
-        limits=RequestLimits(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0),
-        mount="",
-        path_info="auto",
-        status_path="",
-        ping_path="",
-        ping_response="",
-        minder=False,
-        process_control_timeout_s=1,
-        single_threaded_numerics=(),
-        access_format="",
-        access_suppressed=(),
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +33,7 @@ def load(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
         try:
-            return load_application(document_of(tmp_path, name, attribute))
+            return load_application(make_boot_document(tmp_path, name, attribute))
         except SpawnError as error:
             text = str(error)
             assert text.startswith(f"{ORIGIN}: app = {name}:{attribute}: ")
@@ -108,7 +80,7 @@ def test_directory_of_the_pool_comes_before_everything_on_the_path(load, tmp_pat
 def test_missing_module_is_one_line_that_names_it_and_the_folder(tmp_path, module):
     """No traceback of the import system: the line of the configuration is the place to look."""
     with pytest.raises(SpawnError) as caught:
-        load_application(document_of(tmp_path, module))
+        load_application(make_boot_document(tmp_path, module))
     missing = module.partition(".")[0]
     assert str(caught.value) == (
         f"{ORIGIN}: app = {module}:application: no module named {missing!r} in {tmp_path}"
@@ -120,7 +92,7 @@ def test_missing_module_in_a_package_that_exists_is_named_in_full(tmp_path):
     (tmp_path / "half_package").mkdir()
     (tmp_path / "half_package" / "__init__.py").touch()
     with pytest.raises(SpawnError, match=r"no module named 'half_package\.wsgi' in"):
-        load_application(document_of(tmp_path, "half_package.wsgi"))
+        load_application(make_boot_document(tmp_path, "half_package.wsgi"))
 
 
 def test_import_error_inside_the_module_shows_its_traceback(load):

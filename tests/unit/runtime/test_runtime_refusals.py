@@ -6,7 +6,7 @@ from pyfpm.errors import BadRequest, ProtocolError
 from pyfpm.messages import Refused, decode_message, encode_message
 from pyfpm.runtime.refusals import LINES_MOST, WINDOW_S, Refusals
 from pyfpm.scoreboard import SLOT_BYTES, SlotWriter, read_slot
-from pyfpm.scoreboard.refusal import Refusal
+from pyfpm.scoreboard.refusal import AllowList, Refusal
 
 GONE = -1  # a descriptor that names nobody
 
@@ -54,6 +54,25 @@ def test_only_the_first_few_of_each_reason_are_reported(worker):
     worker.now_s += WINDOW_S
     worker.refusals.note_late(GONE)
     assert len(worker.told) == LINES_MOST + 2
+
+
+def test_clients_of_each_list_are_reported_apart(worker):
+    """One counter, which status shows; the first few of each list have a line."""
+    for _ in range(100):
+        worker.refusals.note_client(AllowList.CLIENTS, "client 192.0.2.9 is not among", GONE)
+    worker.refusals.note_client(AllowList.USERS, "user 5 is not among", GONE)
+    assert read_slot(worker.slot).refused == 101
+    assert worker.counts == (0, 0, 0, 0)
+    assert len(worker.told) == LINES_MOST + 1
+    assert worker.told[-1].reason == "listen.allowed_users"
+    assert worker.told[-1].text == "user 5 is not among: refused"
+
+
+def test_role_that_is_not_served_is_a_bad_request(worker):
+    """Well framed, and nothing that an application could work with."""
+    worker.refusals.note_role("role 7 is not served", GONE)
+    assert worker.counts == (0, 1, 0, 0)
+    assert worker.told[0].text == "request refused with UNKNOWN_ROLE: role 7 is not served"
 
 
 def test_report_is_a_short_message(worker):

@@ -1,0 +1,121 @@
+"""Pools that could not be opened when the service started: wanted, and tried again and again.
+
+A local user, or what an earlier master left, may hold the address of one pool, or a file may stand
+in its way. The other pools start; this one comes later, when what it needs is there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyfpm.config import PoolOptions, snapshot_options
+from pyfpm.logs import Log
+from pyfpm.master.report import late_status
+from pyfpm.master.state import SavedLatecomer
+from pyfpm.observe import PoolStatus
+
+_FIRST_S = 1.0
+_LAST_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Latecomer:
+    options: PoolOptions
+    reason: str
+    delay_s: float
+    timer: asyncio.TimerHandle
+
+
+class Latecomers:
+    """Those of one master, by name; `attempt` opens and starts one, or says why it cannot.
+
+    `attempt` raises what is wrong, with the place in the configuration; where it succeeds it calls
+    `opened`.
+    """
+
+    def __init__(self, attempt: Callable[[PoolOptions], None]) -> None:
+        self._attempt = attempt
+        self._waiting: dict[str, _Latecomer] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether this pool waits to be opened."""
+        return name in self._waiting
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each of them could not be opened, by name."""
+        return {name: late.reason for name, late in self._waiting.items()}
+
+    def options(self, name: str) -> PoolOptions | None:
+        """What the pool is to be opened with; None if it does not wait."""
+        late = self._waiting.get(name)
+        return None if late is None else late.options
+
+    def status(self, name: str) -> PoolStatus:
+        """What a waiting pool says of itself."""
+        late = self._waiting[name]
+        return late_status(late.options, late.reason)
+
+    def statuses(self) -> list[PoolStatus]:
+        """What all of them say."""
+        return [self.status(name) for name in self._waiting]
+
+    def wait(self, options: PoolOptions, reason: str, problem: str) -> None:
+        """Have a pool tried again; `problem` is the reason with its place in the configuration."""
+        self._expect(options, reason)
+        self._complain(options.name, problem, _FIRST_S)
+
+    def change(self, options: PoolOptions, reason: str) -> None:
+        """It was tried out of turn, with other options perhaps: the next try is with these."""
+        late = self._waiting[options.name]
+        late.options, late.reason = options, reason
+
+    def opened(self, name: str) -> None:
+        """It waits no more."""
+        if self.forget(name):
+            Log(name).notice("opened", "opened at last, and started")
+
+    def forget(self, name: str) -> bool:
+        """It is not wanted any more; False if it did not wait."""
+        late = self._waiting.pop(name, None)
+        if late is None:
+            return False
+        late.timer.cancel()
+        return True
+
+    def close(self) -> None:
+        """Try none of them any more."""
+        for name in list(self._waiting):
+            self.forget(name)
+
+    def save(self) -> tuple[SavedLatecomer, ...]:
+        """For the next master."""
+        return tuple(
+            SavedLatecomer(name, snapshot_options(late.options), late.reason)
+            for name, late in self._waiting.items()
+        )
+
+    def resume(self, options: PoolOptions, reason: str) -> None:
+        """Go on as the master before an exec, which has said what is wrong."""
+        self._expect(options, reason)
+
+    def _expect(self, options: PoolOptions, reason: str) -> None:
+        timer = self._plan(options.name, _FIRST_S)
+        self._waiting[options.name] = _Latecomer(options, reason, _FIRST_S, timer)
+
+    def _plan(self, name: str, delay_s: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, self._try, name)
+
+    def _try(self, name: str) -> None:
+        late = self._waiting[name]
+        try:
+            self._attempt(late.options)
+        except Exception as error:  # noqa: BLE001 - a defect must not have a pool given up
+            if name in self._waiting:
+                late.delay_s = min(2 * late.delay_s, _LAST_S)
+                late.timer = self._plan(name, late.delay_s)
+            self._complain(name, str(error) or repr(error), late.delay_s)
+
+    @staticmethod
+    def _complain(name: str, problem: str, delay_s: float) -> None:
+        Log(name).error("not_opened", f"cannot be opened, next try in {delay_s:.1f} s: {problem}")
