@@ -20,14 +20,15 @@ class NamedRequests:
         self,
         fpm: Pyfpm,
         socket_name: str,
+        body: bytes,
         make_name: Callable[[int, int], str] = _make_name,
         threads: int = 3,
         pause_s: float = 0,
     ) -> None:
-        """`pause_s` is that of each thread, after each answer."""
+        """`body` is the answer to each; `pause_s` is that of each thread, after each answer."""
         self.sent: list[str] = []
         self._fpm, self._socket_name, self._make_name = fpm, socket_name, make_name
-        self._pause_s = pause_s
+        self._body, self._pause_s = body, pause_s
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(threads)]
 
@@ -56,7 +57,7 @@ class NamedRequests:
             number = 0
             while not self._end.is_set():
                 name = self._make_name(thread, number)
-                assert client.request(f"/?{name}", keep=True).status == 200
+                assert client.request(f"/?{name}", keep=True).body == self._body
                 self.sent.append(name)
                 number += 1
                 self._end.wait(self._pause_s)

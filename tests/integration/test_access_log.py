@@ -256,7 +256,7 @@ def make_load(fpm):
     def name(thread, number):
         return f"{thread}.{number}." + str(thread) * (0 if number % 4 else 9000)
 
-    return NamedRequests(fpm, "web.sock", name, threads=4)
+    return NamedRequests(fpm, "web.sock", b"torture\n", name, threads=4)
 
 
 def check_lines(load, *files):

@@ -40,7 +40,7 @@ def test_no_line_is_lost_while_the_log_is_rotated_under_load():
         wait_until(lambda: len(fpm.worker_pids("printer")) == 3)
         workers = fpm.worker_pids("printer")
         old = []
-        with NamedRequests(fpm, "printer.sock", pause_s=PAUSE_S) as load:
+        with NamedRequests(fpm, "printer.sock", b"ok", pause_s=PAUSE_S) as load:
             for number in range(ROTATIONS):
                 load.go_on()
                 old.append(log.rename(fpm.folder / f"pyfpm.log.{number}"))

@@ -323,7 +323,7 @@ def test_time_limits_go_on_for_a_request_that_runs() -> None:
         assert "sleep" in service.command("trace", "shop").stdout
         with pytest.raises(AssertionError, match="504"):
             request.answer()
-        assert time.monotonic() - began_s < 20  # and not 30: the limit was not forgotten
+        assert time.monotonic() - began_s < 4 + 1 + 1  # the limit, and a second for slow machines
         status = service.pool_status("shop")
         assert status["slow requests"] == 1
         assert status["terminated requests"] == 1

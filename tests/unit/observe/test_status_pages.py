@@ -289,6 +289,3 @@ def test_head_has_no_body(page):
     """HEAD answers header fields only."""
     assert page.body == b""
     assert page.status == "200 OK"
-
-
-# table
