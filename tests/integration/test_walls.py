@@ -221,7 +221,7 @@ def test_log_files_are_the_masters(fpm, attacker, log, name):
     path.read_bytes()  # root may
 
 
-def test_access_log_cannot_be_read_or_rewritten_through_its_descriptor(fpm):
+def test_access_log_cannot_be_opened_to_be_read_through_its_descriptor(fpm):
     """The descriptor that a worker holds opens only what its file's mode allows."""
     if not has_capability(CAP_SYS_PTRACE):
         pytest.skip("root may not look into processes of others here (CAP_SYS_PTRACE)")
