@@ -4,6 +4,7 @@ import json
 
 import pytest
 from harness.fcgi_client import FcgiClient, fetch, make_params
+from harness.machine import wait_until
 from harness.master import Pyfpm
 
 from pyfpm.fastcgi import EndRequest, ProtocolStatus, Role, encode_request
@@ -33,16 +34,26 @@ def ask(fpm, uri, role, **options):
         return client.response()
 
 
+def settled_status(fpm):
+    """The pool's status once its worker is idle: a request counts a moment after its answer."""
+
+    def settled():
+        status = fpm.pool_status("one")
+        return status if status["idle processes"] == 1 else None
+
+    return wait_until(settled)
+
+
 @pytest.mark.parametrize("role", [0, Role.FILTER, 4, 65_535])
 def test_unknown_role_is_answered_counted_and_logged(fpm, role):
     """UNKNOWN_ROLE to the peer, a line with pool and sender, a refusal by reason in the status."""
-    before, mark = fpm.pool_status("one"), fpm.log.mark()
+    before, mark = settled_status(fpm), fpm.log.mark()
     with FcgiClient(fpm.address("one.sock")) as client:
         client.send(encode_request(1, make_params("/pid"), role=role))
         (answer,) = [event for event in client.events() if isinstance(event, EndRequest)]
         assert answer == EndRequest(1, 0, ProtocolStatus.UNKNOWN_ROLE)
         assert client.is_closed_by_peer()
-    after = fpm.pool_status("one")
+    after = settled_status(fpm)
     assert after["refusals"]["bad_request"] == before["refusals"]["bad_request"] + 1
     assert after["accepted conn"] == before["accepted conn"]
     said = rf"\[pool one\] child \d+: request refused with UNKNOWN_ROLE: role {int(role)} is not"
