@@ -78,8 +78,7 @@ class Assembly:
             elif isinstance(event, StdinEnd):
                 connection.body_done = True
             elif isinstance(event, Stdin):
-                connection.body.append(event.data)
-                connection.body_bytes += len(event.data)
+                connection.add_to_body(event.data)
             else:
                 self._take_rare(connection, event)
         if connection.environ is None:

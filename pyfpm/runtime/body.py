@@ -7,7 +7,7 @@ an error for the application, never a short body that looks whole.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pyfpm.runtime.time_limit import RequestTimeout, time_limit
@@ -42,7 +42,7 @@ class StreamedBody(io.RawIOBase):
 
     def __init__(
         self,
-        buffered: list[bytes],
+        buffered: Sequence[bytes | bytearray],
         receive: Callable[[memoryview], int],
         declared: int | None,
         most: int,

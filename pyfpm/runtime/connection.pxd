@@ -7,6 +7,7 @@ cdef class Connection:
     cdef public long long deadline_ns
     cdef public Py_ssize_t served
     cdef public dict environ
+    cdef public Py_ssize_t environ_bytes
     cdef public object declared
     cdef public object request_id
     cdef public bint keep
@@ -16,5 +17,7 @@ cdef class Connection:
     cdef public Py_ssize_t held_bytes
 
     cpdef clear_request(self)
+    cpdef add_to_body(self, bytes piece)
+    cpdef Py_ssize_t waiting_bytes(self) except -1
     cpdef read_declared_length(self, object most)
     cpdef close(self)

@@ -10,6 +10,7 @@ cdef class ConnectionTable:
     cdef readonly dict waiting
     cdef readonly dict lingering
     cdef public long long held_bytes
+    cdef long long _most_held_bytes
     cdef public long long next_deadline_ns
     cdef public bint closed_one
     cdef object _epoll
@@ -29,5 +30,6 @@ cdef class ConnectionTable:
     cpdef close(self, Connection connection)
     cpdef count_without_one(self)
     cpdef unregister(self, Connection connection)
+    cpdef settle(self)
     cdef _register(self, Connection connection)
     cdef _bring_forward(self, long long deadline_ns)

@@ -17,6 +17,7 @@ import select
 import socket
 import time
 
+from pyfpm.kernel.heap import trim_heap
 from pyfpm.kernel.watch import disarm, is_readable
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.connection import Connection
@@ -28,6 +29,7 @@ _LINGER_NS = 5 * NS
 _GRACE_NS = NS // 10  # a web server sends its request right after it has connected
 _PARKED = int(Word.PARKED)  # an IntEnum member as an index costs a call on the hot path
 _LINGER_READ_BYTES = 65536
+_WORTH_TRIMMING_BYTES = 4 * 1024 * 1024
 
 
 class ConnectionTable:
@@ -38,6 +40,7 @@ class ConnectionTable:
         self.waiting: dict[int, Connection] = {}
         self.lingering: dict[int, Connection] = {}
         self.held_bytes = 0
+        self._most_held_bytes = 0  # since memory was given back last
         self.next_deadline_ns = 0  # 0: none
         self.closed_one = False  # since the engine last looked: there may be room for more
         self._epoll = epoll
@@ -72,11 +75,12 @@ class ConnectionTable:
             connection.deadline_ns = now_ns + int(self._limits.body_timeout_s * NS)
         elif connection.held_bytes == 0:
             connection.deadline_ns = now_ns + int(self._limits.header_timeout_s * NS)
-        held = max(1, connection.body_bytes + connection.codec.buffered_bytes)
+        held = connection.waiting_bytes()
         if self.held_bytes + held > self._limits.buffer_total_bytes + self._limits.max_params_bytes:
             return False
         connection.held_bytes = held
         self.held_bytes += held
+        self._most_held_bytes = max(self._most_held_bytes, self.held_bytes)
         if not connection.registered:
             self._register(connection)
         self.waiting[connection.fd] = connection
@@ -167,6 +171,18 @@ class ConnectionTable:
         ]
         self.next_deadline_ns = min(deadlines, default=0)
         return late, idle
+
+    def settle(self) -> None:
+        """After a sweep: there may be room for more, and memory to give back.
+
+        Bodies of many sizes leave gaps in the heap, which would stay as large as the crowd was.
+        Each deadline ends in a sweep, and every half-sent request has brought one.
+        """
+        self.closed_one = True
+        most = self._most_held_bytes
+        if most >= _WORTH_TRIMMING_BYTES and self.held_bytes <= most // 2:
+            self._most_held_bytes = self.held_bytes
+            trim_heap()
 
     def take_slowest(self, most: int) -> list[Connection]:
         """Take out up to `most` of those who were answered, or wait for the head of a request.

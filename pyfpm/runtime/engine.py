@@ -211,7 +211,7 @@ class Engine:
                 self._exchange.refuse(connection, BadRequest(408, "did not arrive in time"))
         for connection in (*late, *idle):
             self._table.close(connection)
-        self._table.closed_one = True
+        self._table.settle()
 
     # -- new connections --------------------------------------------------------------------
 
