@@ -106,7 +106,9 @@ class ConnectionTable:
         except OSError:
             self.close(connection)
             return
-        connection.clear_request()  # what has come of it would be held outside of every bound
+        # What has come of it, and of its next record, would be held outside of every bound.
+        connection.clear_request()
+        connection.codec.take_unfinished()
         connection.deadline_ns = time.monotonic_ns() + _LINGER_NS
         if not connection.registered:
             self._register(connection)

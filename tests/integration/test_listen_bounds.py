@@ -192,6 +192,21 @@ def test_request_buffer_total_counts_memory_and_not_only_what_was_sent(data):
     assert answers.most_memory - before < 16 << 20
 
 
+def test_half_a_record_behind_an_answered_request_is_not_held():
+    """A client that is read to its end costs a connection, and nothing for what it has sent."""
+    record = HEADER.pack(VERSION, STDIN, 1, PIECE // 2, 0) + bytes(PIECE // 2 - 1)
+    pool = POOL + "request_buffer_size = 5\nenv[MALLOC_MMAP_THRESHOLD_] = 16384\n"
+    with Pyfpm(pool) as master, ExitStack() as stack:
+        (pid,) = master.worker_pids("shop")
+        before = memory_of(pid)
+        links = [connect(stack, master) for _ in range(HALF_SENT)]
+        for link in links:
+            link.sendall(half_sent(10) + record)
+        for link in links:
+            assert b"ignored" in link.recv(65536)
+        assert memory_of(pid) - before < 6 << 20
+
+
 @dataclass
 class Answers:
     """What came back on each connection, and the most memory that the worker had meanwhile."""
