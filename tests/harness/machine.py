@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import pytest
 
+from pyfpm.kernel.landlock import missing_walls, read_support
+
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,6 +26,10 @@ IS_ROOT = os.getuid() == 0
 # Pools of a root master run as the user of the web servers, as on most machines.
 POOL_USER = next(
     (entry.pw_name for entry in pwd.getpwall() if entry.pw_name == "www-data"), "nobody"
+)
+
+needs_sandbox = pytest.mark.skipif(
+    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
 )
 
 
@@ -57,13 +63,18 @@ def is_open_to_others(path: str | Path) -> bool:
     return find_closed_folder(path) is None
 
 
+def is_usable_by_others() -> bool:
+    """Tell whether another user could run pyfpm from here."""
+    return is_open_to_others(REPOSITORY) and is_open_to_others(sys.executable)
+
+
 def find_pool_python() -> str | None:
     """Find an interpreter that a pool's own user can execute; None where the master's own will do.
 
     A clone below a private folder has its .venv there too. The interpreter that it was made from
     lies outside and serves every application that needs no packages.
     """
-    if not IS_ROOT or (is_open_to_others(REPOSITORY) and is_open_to_others(sys.executable)):
+    if not IS_ROOT or is_usable_by_others():
         return None
     return os.path.realpath(sys.executable)
 

@@ -63,6 +63,13 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY), **(more or {})}
 
 
+def reconfigure(master: "Pyfpm", old: str, new: str) -> None:
+    """Change the text of the configuration file, which takes a reload to be in force."""
+    text = master.config.read_text()
+    assert old in text
+    master.config.write_text(text.replace(old, new))
+
+
 class Pyfpm:
     """Runs `pyfpm start` with the given pools until the block ends.
 

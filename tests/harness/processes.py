@@ -6,6 +6,8 @@ import select
 import time
 from collections.abc import Iterable, Iterator
 
+import psutil
+
 # linux/capability.h
 CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE = 19, 21, 23, 24
 
@@ -92,3 +94,19 @@ def descriptor_links(pid: int) -> dict[int, str]:
 def count_descriptors(pid: int) -> int:
     """Return how many descriptors a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_time_s(pid: int, over_s: float) -> float:
+    """Return the CPU seconds that a process uses while this much time passes."""
+    process = psutil.Process(pid)
+    before = process.cpu_times()
+    time.sleep(over_s)
+    after = process.cpu_times()
+    return after.user + after.system - before.user - before.system
+
+
+def busy_share(pid: int, over_s: float) -> float:
+    """Return which part of one core a process uses for so long."""
+    began_s = time.monotonic()
+    used_s = cpu_time_s(pid, over_s)
+    return used_s / (time.monotonic() - began_s)

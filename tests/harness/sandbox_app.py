@@ -1,6 +1,9 @@
-"""An application that tries what it is told to, and says how that ended."""
+"""An application that tries what it is told to, and says how that ended; and pools that run it."""
 
+import glob
 import json
+import os
+import tempfile
 import urllib.parse
 
 from harness.fcgi_client import fetch
@@ -86,6 +89,31 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
     return [body]
 """
+
+FILES = {"probe.py": PROBE}
+POOL = """
+[pool:{name}]
+app = probe:app
+listen = %(here)s/{name}.sock
+pm = static
+pm.max_children = 1
+{lines}
+"""
+
+
+def pool(*lines, name="a"):
+    """Return the text of a pool with the probe application and these lines."""
+    return POOL.format(name=name, lines="\n".join(lines))
+
+
+def unique(name):
+    """Return a name for a pool whose temporary folders no other test has."""
+    return f"{name}{os.getpid()}"
+
+
+def temporary_folders(name):
+    """Return the private temporary folders that there are for pools of this name."""
+    return glob.glob(f"{tempfile.gettempdir()}/pyfpm-tmp-{name}-" + "?" * 16)
 
 
 class Site:

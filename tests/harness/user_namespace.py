@@ -1,12 +1,11 @@
 """A user namespace around a program, as a container without root has one."""
 
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
-from harness.machine import IS_ROOT, REPOSITORY, is_open_to_others
+from harness.machine import IS_ROOT, is_usable_by_others
 
 # The maps are written from outside, by a child that does nothing else: so the program itself keeps
 # its pid, and signals reach it.
@@ -50,5 +49,5 @@ def need_user_namespaces() -> None:
     tried = [*launcher((0, 100000, 65536)), shutil.which("true") or "true"]
     if subprocess.run(tried, capture_output=True, check=False).returncode:
         pytest.skip("no user namespaces here")
-    if not (is_open_to_others(REPOSITORY) and is_open_to_others(os.path.realpath(sys.executable))):
+    if not is_usable_by_others():
         pytest.skip("another user cannot run pyfpm from here")

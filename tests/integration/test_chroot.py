@@ -9,11 +9,9 @@ import sys
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import REPOSITORY, temporary_folder
+from harness.machine import REPOSITORY, needs_sandbox, temporary_folder
 from harness.master import Pyfpm, environment
 from harness.posts import Posts
-
-from pyfpm.kernel.landlock import missing_walls, read_support
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 # A complete root out of the machine's own /usr, in a mount namespace that goes with the master.
@@ -84,9 +82,6 @@ python = /usr/bin/python3
 JAILED_POOL = POOLS.partition("\n[pool:free]")[0]
 
 pytestmark = pytest.mark.usefixtures("as_root")
-needs_all_walls = pytest.mark.skipif(
-    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +202,7 @@ def app(environ, start_response):
 """
 
 
-@needs_all_walls
+@needs_sandbox
 def test_sandbox_in_a_root_of_its_own_is_that_of_the_root():
     """Built-in places, lists and the temporary folder are looked up inside, no more is open."""
 

@@ -5,9 +5,10 @@ import re
 
 import pytest
 from harness.fcgi_client import fetch
+from harness.hostile_app import CONTROLS
 from harness.machine import wait_until
 from harness.master import Pyfpm
-from test_hostile_attacks import busy_share
+from harness.processes import busy_share
 
 BAD = """
 [pool:bad{number}]
@@ -28,7 +29,7 @@ pm.max_children = 8
 """
 
 TALKERS = """\
-import os, socket, threading, time
+import threading, time
 
 WORDS = {
     "saturated": b'{"kind":"Saturated","pending":1}',
@@ -36,20 +37,10 @@ WORDS = {
 }
 WHAT = %r
 
-def control():
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in (8, 9):
-            try:
-                one = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
-                continue
-            if one.type == socket.SOCK_SEQPACKET:
-                return one
-
 def talk():
     while not os.path.exists(os.path.join(os.path.dirname(__file__), "go")):
         time.sleep(0.05)
-    link = control()
+    link = next(controls())
     link.setblocking(True)
     while True:
         try:
@@ -106,7 +97,7 @@ os.register_at_fork(after_in_child=forked)
 
 def running(what, pools, workers):
     text = "".join(BAD.format(number=number, workers=workers) for number in range(pools))
-    files = {"talkers.py": TALKERS % what, "tracebacks.py": TRACEBACKS % LINES}
+    files = {"talkers.py": CONTROLS + TALKERS % what, "tracebacks.py": TRACEBACKS % LINES}
     return Pyfpm(text + GOOD, main="error_log = error.log", files=files, wait_ready=False)
 
 
@@ -136,7 +127,7 @@ def test_floods_of_many_workers_and_pools_cost_the_others_nothing(what, pools, w
     with running(what, pools, workers) as fpm:
         wait_all(fpm, pools, workers)
         (fpm.app / "go").touch()
-        assert busy_share(fpm, 2.0) < 0.7
+        assert busy_share(fpm.process.pid, 2.0) < 0.7
         for _ in range(5):
             assert fetch(fpm.address("good.sock"), "/pid").status == 200
         before = set(fpm.worker_pids("good"))

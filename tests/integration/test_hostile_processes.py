@@ -1,57 +1,28 @@
-"""Workers and zygotes that attack their master: it lives, and serves the other pool."""
+"""Workers that attack their master: it lives, and serves the other pool."""
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 
 import pytest
 from harness.fcgi_client import FcgiClient, fetch, make_params
+from harness.hostile_app import APP, GOOD, pool, undisturbed, workers_of
 from harness.machine import wait_until
 from harness.master import Pyfpm
-from harness.processes import children_of, count_descriptors, title_of, watching
+from harness.processes import count_descriptors, watching
 
 from pyfpm.fastcgi import encode_request
-from pyfpm.master.adoption import Adoption
 
-POOLS = """
-[pool:bad]
-app = hostile:app
-listen = %(here)s/bad.sock
-pm = static
-pm.max_children = 2
-
-[pool:good]
-app = torture:app
-listen = %(here)s/good.sock
-pm = static
-pm.max_children = 1
-"""
+POOLS = pool("bad") + GOOD
 
 HOSTILE = """\
-import atexit, ctypes, errno, fcntl, json, mmap, os, random, socket, tempfile, time
-
-BOARD, NOTICE, SEND, RECEIVE = 6, 7, 8, 9
+import atexit, ctypes, errno, fcntl, mmap, random, tempfile, time
 
 def find_control():
-    # The worker's own control socket: a SEQPACKET socket beside the two of the channel.
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in (SEND, RECEIVE):
-            try:
-                found = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
-                continue
-            if found.type == socket.SOCK_SEQPACKET:
-                found.settimeout(2)
-                return found
-
-def app(environ, start_response):
-    result = ROUTES[environ["PATH_INFO"]](environ["QUERY_STRING"])
-    body = json.dumps([os.getpid(), result]).encode()
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [body]
+    control = next(controls())
+    control.settimeout(2)
+    return control
 
 def attempt(call, *arguments):
     try:
@@ -59,9 +30,6 @@ def attempt(call, *arguments):
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
-
-def pid(query):
-    return None
 
 def scribble(query):
     # The whole board, every other worker's slot and every free one included, again and again.
@@ -194,23 +162,14 @@ def forge(query):
     os.write(1, b"not utf-8: \\xff\\xfe\\n")
     os.write(2, b"no end of line")
     return None
-
-ROUTES = {"/" + name.replace("_", "-"): value for name, value in list(globals().items())
-          if callable(value)}
 """
 
 
 @pytest.fixture(scope="module")
 def fpm():
-    with Pyfpm(POOLS, files={"hostile.py": HOSTILE}) as running:
-        wait_until(lambda: workers_when_idle(running))
+    with Pyfpm(POOLS, files={"hostile.py": APP + HOSTILE}) as running:
+        wait_until(lambda: workers_of(running, "bad", 2))
         yield running
-
-
-def workers_when_idle(fpm):
-    """Return the pids of the bad pool's workers, by what ps says, once the pool has settled."""
-    found = [pid for pid in children_of(fpm.process.pid) if "pool bad worker" in title_of(pid)]
-    return sorted(found) if len(found) == 2 else None
 
 
 def attack(fpm, uri, *, answered=True):
@@ -226,23 +185,19 @@ def attack(fpm, uri, *, answered=True):
 def the_rest_is_well(fpm):
     """Before and after each attack: same master, other pool serves, no descriptor is lost."""
     master = fpm.process.pid
-    good = fpm.worker_pids("good")
-    wait_until(lambda: workers_when_idle(fpm))
-    before = count_descriptors(master)
-    mark = fpm.log.mark()
-    yield
-    assert fpm.process.poll() is None
-    assert fetch(fpm.address("good.sock"), "/pid").body == b"%d\n" % good[0]
-    assert set(fpm.control("status", full=True)["pools"]) == {"bad", "good"}
-    for arguments in (("--full",), ("--format", "json", "--full")):
-        assert fpm.command("status", *arguments).returncode == 0
-    assert fpm.worker_pids("good") == good
+    with undisturbed(fpm):
+        before = count_descriptors(master)
+        mark = fpm.log.mark()
+        yield
+        assert set(fpm.control("status", full=True)["pools"]) == {"bad", "good"}
+        for arguments in (("--full",), ("--format", "json", "--full")):
+            assert fpm.command("status", *arguments).returncode == 0
     # Whatever it did to itself, the pool comes back: whoever serves there now is a worker of it.
-    for pid in wait_until(lambda: workers_when_idle(fpm)):
+    for pid in wait_until(lambda: workers_of(fpm, "bad", 2)):
         with watching(pid) as ends:
             os.kill(pid, 9)
             ends.wait()
-    wait_until(lambda: workers_when_idle(fpm))
+    wait_until(lambda: workers_of(fpm, "bad", 2))
     wait_until(lambda: fetch(fpm.address("bad.sock"), "/pid").status == 200)
     wait_until(lambda: count_descriptors(master) <= before)
     own = [line for line in fpm.log.lines(mark) if "[pool " not in line]
@@ -280,11 +235,11 @@ def test_shared_memory_cannot_be_truncated_or_sealed(fpm):
 )
 def test_nonsense_on_the_control_socket_costs_only_its_sender(fpm, what):
     """Whatever is not a message of a worker ends that worker; the pool has its number again."""
-    before = wait_until(lambda: workers_when_idle(fpm))
+    before = wait_until(lambda: workers_of(fpm, "bad", 2))
     pid = json.loads(fetch(fpm.address("bad.sock"), "/pid").body)[0]
     assert pid in before
     attack(fpm, f"/say?{what}", answered=False)
-    wait_until(lambda: workers_when_idle(fpm))
+    wait_until(lambda: workers_of(fpm, "bad", 2))
     assert fpm.pool_status("good")["state"] == "running"
 
 
@@ -315,18 +270,18 @@ def test_descriptors_attached_to_messages_are_dropped(fpm):
 
 def test_anything_in_the_hand_off_channel_does_no_harm(fpm):
     """Files, pipes, listeners and sockets of its own instead of connections."""
-    workers = wait_until(lambda: workers_when_idle(fpm))
+    workers = wait_until(lambda: workers_of(fpm, "bad", 2))
     attack(fpm, "/hand", answered=False)
     assert fetch(fpm.address("bad.sock"), "/pid").status == 200
-    assert wait_until(lambda: workers_when_idle(fpm)) == workers
+    assert wait_until(lambda: workers_of(fpm, "bad", 2)) == workers
 
 
 def test_worker_that_closes_all_its_descriptors_is_replaced(fpm):
     """It has lost its listener and its master, and ends."""
-    with watching(*wait_until(lambda: workers_when_idle(fpm))) as ends:
+    with watching(*wait_until(lambda: workers_of(fpm, "bad", 2))) as ends:
         attack(fpm, "/close-all", answered=False)
         wait_until(ends.ended)
-    wait_until(lambda: workers_when_idle(fpm))
+    wait_until(lambda: workers_of(fpm, "bad", 2))
 
 
 def test_fifty_megabytes_without_a_line_end_fill_no_memory(fpm):
@@ -375,25 +330,12 @@ def test_line_that_a_worker_has_the_master_write_cannot_be_forged(fpm):
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028]", fpm.log.text(mark))
 
 
-ONDEMAND = """
-[pool:od]
-app = hostile:app
-listen = %(here)s/od.sock
-pm = ondemand
-pm.max_children = 1
-pm.process_idle_timeout = 300ms
-
-[pool:good]
-app = torture:app
-listen = %(here)s/good.sock
-pm = static
-pm.max_children = 1
-"""
+ONDEMAND = pool("od", "pm.process_idle_timeout = 300ms", pm="ondemand", most=1) + GOOD
 
 
 def test_master_adopts_only_connections_and_keeps_none_of_the_rest():
     """Without a worker the master reads the channel itself; what is no connection it closes."""
-    with Pyfpm(ONDEMAND, files={"hostile.py": HOSTILE}) as fpm:
+    with Pyfpm(ONDEMAND, files={"hostile.py": APP + HOSTILE}) as fpm:
         master = fpm.process.pid
         fpm.log.wait_for("ready to handle connections")
         wait_until(lambda: fpm.zygote_pid("od") and fpm.worker_pids("good"))
@@ -406,79 +348,3 @@ def test_master_adopts_only_connections_and_keeps_none_of_the_rest():
         wait_until(lambda: count_descriptors(master) <= before)
         assert fetch(fpm.address("od.sock"), "/pid").status == 200
         assert fetch(fpm.address("good.sock"), "/pid").status == 200
-
-
-def test_adoption_of_anything_but_connections_leaves_no_descriptor():
-    """What the master finds in a channel: kept are connections, one to a message."""
-    with contextlib.ExitStack() as stack:
-        send, receive = map(stack.enter_context, socket.socketpair(type=socket.SOCK_SEQPACKET))
-        receive.setblocking(False)
-        adoption = Adoption(receive, send)
-        stack.callback(adoption.close)
-        ours, theirs = map(stack.enter_context, socket.socketpair())
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        datagram = stack.enter_context(socket.socketpair(type=socket.SOCK_DGRAM)[0])
-        file = stack.enter_context(open(__file__, "rb"))
-        junk = [listener.fileno(), datagram.fileno(), file.fileno()]
-        before = count_descriptors(os.getpid())
-        for descriptors in ([], *([number] for number in junk), junk):
-            socket.send_fds(send, [b"x"], descriptors)
-        assert adoption.adopt_waiting(0.0, 1.0) == 0
-        assert count_descriptors(os.getpid()) == before
-        socket.send_fds(send, [b"c"], [ours.fileno(), theirs.fileno()])
-        assert adoption.adopt_waiting(0.0, 1.0) == 1
-        assert count_descriptors(os.getpid()) == before + 1
-        adoption.expire(2.0)
-        assert count_descriptors(os.getpid()) == before
-
-
-LYING = """\
-import json, os, socket, sys, time
-
-# In the zygote, at its import: speaks to the master in its place.
-control = socket.socket(fileno=os.dup(3))
-CLAIMS = open(os.path.join(os.path.dirname(__file__), "claims")).read().split()
-
-def tell(kind, **fields):
-    control.send(json.dumps({"kind": kind, **fields}).encode())
-
-tell("Spawned", serial=1, pid=1)  # nobody has asked for one
-tell("Ready", boot_s=0.0, preloaded=True, reason="")
-for claim in CLAIMS + ["0", "-1", str(2**70), str(os.getpid())]:
-    data = control.recv(65536)
-    if not data:
-        break
-    order = json.loads(data)
-    tell("Spawned", serial=order["serial"], pid=int(claim))
-    tell("Spawned", serial=order["serial"], pid=int(claim))
-while control.recv(65536):
-    pass
-"""
-
-
-def test_zygote_that_claims_foreign_processes_gets_none_of_them():
-    """The master's own pid, init, another pool's worker and zygote: each claim is refused."""
-    pools = ONDEMAND.replace("hostile:app", "torture:app").replace("ondemand", "dynamic")
-    pools = pools.replace("pm.process_idle_timeout = 300ms", "")
-    pools += "[pool:liar]\napp = lying:app\nlisten = %(here)s/liar.sock\npm = ondemand\n"
-    with Pyfpm(pools, files={"lying.py": "from torture import app\n"}) as fpm:
-        wait_until(lambda: fpm.worker_pids("od") and fpm.worker_pids("good"))
-        victims = [*fpm.worker_pids("od"), *fpm.worker_pids("good"), fpm.zygote_pid("good")]
-        claims = [1, fpm.process.pid, os.getpid(), *victims]
-        (fpm.app / "claims").write_text(" ".join(map(str, claims)))
-        (fpm.app / "lying.py").write_text(LYING)
-        zygote = wait_until(lambda: fpm.zygote_pid("liar"))
-        with watching(*victims) as ends:
-            with watching(zygote) as old:
-                os.kill(zygote, 9)
-                old.wait()
-            with FcgiClient(fpm.address("liar.sock")) as client:
-                client.send(b"\x01")  # somebody waits: a worker is wanted
-                for claim in claims:
-                    fpm.log.wait_for(
-                        rf"\[pool liar\] the zygote claims pid {claim}, which is no new"
-                    )
-            assert not ends.ended()
-            assert fetch(fpm.address("good.sock"), "/pid").status == 200
-            assert fpm.pool_status("liar")["total processes"] == 0
-            assert not ends.ended()

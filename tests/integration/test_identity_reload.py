@@ -6,12 +6,10 @@ import pwd
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import IS_ROOT, wait_until
+from harness.machine import IS_ROOT, needs_sandbox, wait_until
 from harness.master import Pyfpm
 from harness.posts import Posts
 from harness.processes import process_fields
-
-from pyfpm.kernel.landlock import missing_walls, read_support
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -155,7 +153,7 @@ def test_changed_keys_are_in_force_after_a_reload_under_load(fpm, keys):
     assert found(reload(fpm, fpm.before)) == before
 
 
-@pytest.mark.skipif(bool(missing_walls(read_support())), reason="this kernel lacks walls")
+@needs_sandbox
 def test_changed_lists_of_the_sandbox_are_in_force_after_a_reload_under_load(fpm):
     """Rules cannot be added to a process: it takes the new zygote, which has new ones."""
     data = fpm.folder / "data"

@@ -3,12 +3,12 @@
 import os
 import pwd
 import re
-import sys
+import resource
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import REPOSITORY, is_open_to_others
-from harness.master import Pyfpm
+from harness.machine import is_usable_by_others, temporary_folder
+from harness.master import Pyfpm, run_pyfpm
 
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -65,7 +65,7 @@ def start(pool):
 @pytest.mark.parametrize("dumpable", ["yes", "no"])
 def test_each_key_that_takes_root_has_one_notice_and_no_warning_besides(dumpable):
     """At start as with `check`, whether it is ignored or cut to what is allowed."""
-    if not (is_open_to_others(REPOSITORY) and is_open_to_others(os.path.realpath(sys.executable))):
+    if not is_usable_by_others():
         pytest.skip("another user cannot run pyfpm from here")
     with start(POOL.format(dumpable=dumpable)) as fpm:
         assert fetch(fpm.address("shop.sock"), "/pid").status == 200
@@ -75,3 +75,55 @@ def test_each_key_that_takes_root_has_one_notice_and_no_warning_besides(dumpable
             [("pyfpm", key) for key in OF_MASTER] + [("pool:shop", key) for key in OF_POOL]
         )
         assert "WARNING" not in text
+
+
+def run_as_nobody(*arguments):
+    """One command of the command line, as a user that is not root."""
+
+    def become_nobody():
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+
+    return run_pyfpm(*arguments, preexec_fn=become_nobody)
+
+
+def test_check_without_root_has_one_notice_for_each_key_that_needs_it():
+    """What only root may do is said once each; what takes away needs no word."""
+    if not is_usable_by_others():
+        pytest.skip("another user cannot run pyfpm from here")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with temporary_folder() as folder:
+        config = folder / "pyfpm.conf"
+        config.write_text(
+            f"[pyfpm]\ncontrol = {folder}/c.sock\nprocess.priority = -1\n"
+            f"[pool:a]\napp = a:b\nlisten = {folder}/a.sock\n"
+            "user = games\ngroup = games\nextra_groups = audio\nchroot = /srv\n"
+            f"process.priority = -5\nprocess.oom_score_adj = -5\nrlimit_files = {hard + 1}\n"
+            "rlimit_core = 0\numask = 077\nprocess.cpu_affinity = 0\n"
+        )
+        done = run_as_nobody("-c", config, "check")
+        assert done.returncode == 0, done.stderr
+        notices = [line.partition(".conf:")[2] for line in done.stderr.splitlines()]
+        assert [re.sub(r"\(-?\d+\)", "(N)", line) for line in notices] == [
+            (
+                "3: [pyfpm] process.priority: is ignored, since only root may go below the master's"
+                " own (N)"
+            ),
+            "7: [pool:a] user: is ignored, since the master is not root",
+            "8: [pool:a] group: is ignored, since the master is not root",
+            "9: [pool:a] extra_groups: is ignored, since the master is not root",
+            "10: [pool:a] chroot: is ignored, since the master is not root",
+            (
+                "11: [pool:a] process.priority: is ignored, since only root may go below the"
+                " master's own (N)"
+            ),
+            (
+                "12: [pool:a] process.oom_score_adj: is ignored, since only root may go below the"
+                " master's own (N)"
+            ),
+            (
+                f"13: [pool:a] rlimit_files: is {hard} instead, since only root may raise the hard"
+                " limit"
+            ),
+        ]

@@ -4,11 +4,14 @@ import contextlib
 import os
 import pwd
 import socket
+import stat
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from harness.fcgi_client import fetch
 from harness.machine import POOL_USER, temporary_folder
 from harness.master import Pyfpm, run_pyfpm
@@ -228,6 +231,57 @@ def test_reload_goes_on_although_a_tenant_made_a_link():
         assert fetch(f"unix:{own}").status == 200
         assert os.listdir(fpm.folder / "precious") == []
         own.unlink()  # root finds no way to it any more
+
+
+def test_link_put_in_the_place_of_a_new_socket_is_never_followed_by_root(as_root):
+    """The owner of the folder swaps as fast as it can; the victim's owner and mode never change."""
+    attacker = pwd.getpwnam("nobody")
+    with temporary_folder() as folder:
+        run, victim = folder / "run", folder / "victim"
+        run.mkdir()
+        os.chown(run, attacker.pw_uid, attacker.pw_gid)
+        victim.touch(mode=0o600)
+        victim.chmod(0o600)
+        path = run / "s"
+        text = f"[pool:shop]\napp = shop:app\nlisten = {path}\nlisten.mode = 0666\n"
+        options = load_config(
+            str(folder / "pyfpm.conf"),
+            {},
+            is_root=True,
+            allow_root=True,
+            check_system=False,
+            text=text,
+        ).pools["shop"]
+        identity = Identity(attacker.pw_uid, attacker.pw_gid, (), "", "", None, True)
+
+        def swap(_orders, tell):
+            os.setgroups([])
+            os.setgid(attacker.pw_gid)
+            os.setuid(attacker.pw_uid)
+            place, link = str(path), str(run / "link")
+            tell(b"s")
+            while True:
+                with contextlib.suppress(FileExistsError):
+                    os.symlink(victim, link)
+                with contextlib.suppress(FileNotFoundError):
+                    while not stat.S_ISSOCK(os.lstat(place).st_mode):
+                        pass
+                    os.rename(link, place)
+
+        swapped = 0
+        deadline_s = time.monotonic() + 3
+        with Forked(swap) as swapper:
+            assert swapper.hear() == b"s"
+            while swapped < 200 and time.monotonic() < deadline_s:
+                with contextlib.suppress(SpawnError):  # the link of the last try came late
+                    for listener in open_listeners(options, identity):
+                        swapped += path.is_symlink()
+                        listener.close()
+                found = victim.stat()
+                assert (found.st_uid, found.st_gid) == (0, 0)
+                assert stat.S_IMODE(found.st_mode) == 0o600
+                path.unlink(missing_ok=True)
+        assert swapped > 0
 
 
 def test_master_of_root_starts_where_roots_link_leads():

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 from harness.fcgi_client import FcgiClient, make_params
 from harness.machine import POOL_USER, wait_until
-from harness.master import Pyfpm, environment
+from harness.master import Pyfpm, environment, reconfigure
 from harness.service_manager import launcher
 from harness.visitors import visit
 from harness.web_servers import Nginx
@@ -86,12 +86,6 @@ def is_served(client):
 
 def refused(master):
     return master.pool_status("shop")["refused connections"]
-
-
-def reconfigure(master, old, new):
-    text = master.config.read_text()
-    assert old in text
-    master.config.write_text(text.replace(old, new))
 
 
 # Who is let in

@@ -1,6 +1,7 @@
 """The master as keeper of parked connections: it waits, reads nothing, and gives them back."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -174,6 +175,30 @@ def test_idle_connections_expire_at_their_deadline_and_not_before(adoption, park
     late.sendall(b"still open")
     wait_readable(adoption)
     assert adoption.has_readable
+
+
+def test_adoption_of_anything_but_connections_leaves_no_descriptor():
+    """What the master finds in a channel: kept are connections, one to a message."""
+    with contextlib.ExitStack() as stack:
+        send, receive = map(stack.enter_context, socket.socketpair(type=socket.SOCK_SEQPACKET))
+        receive.setblocking(False)
+        adoption = Adoption(receive, send)
+        stack.callback(adoption.close)
+        ours, theirs = map(stack.enter_context, socket.socketpair())
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        datagram = stack.enter_context(socket.socketpair(type=socket.SOCK_DGRAM)[0])
+        file = stack.enter_context(open(__file__, "rb"))
+        junk = [listener.fileno(), datagram.fileno(), file.fileno()]
+        before = open_count()
+        for descriptors in ([], *([number] for number in junk), junk):
+            socket.send_fds(send, [b"x"], descriptors)
+        assert adoption.adopt_waiting(0.0, 1.0) == 0
+        assert open_count() == before
+        socket.send_fds(send, [b"c"], [ours.fileno(), theirs.fileno()])
+        assert adoption.adopt_waiting(0.0, 1.0) == 1
+        assert open_count() == before + 1
+        adoption.expire(2.0)
+        assert open_count() == before
 
 
 @pytest.mark.parametrize("burst", [1, 1000])

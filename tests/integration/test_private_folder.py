@@ -11,24 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from harness.machine import IS_ROOT, POOL_USER
+from harness.machine import IS_ROOT, POOL_USER, needs_sandbox
 from harness.master import Pyfpm
-from harness.sandbox_app import PROBE, Site
+from harness.sandbox_app import FILES, Site, pool
 
-from pyfpm.kernel.landlock import missing_walls, read_support
+pytestmark = needs_sandbox
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
-)
-
-POOL = """
-[pool:left]
-app = probe:app
-listen = %(here)s/left.sock
-pm = static
-pm.max_children = 1
-sandbox = on
-"""
+POOL = pool("sandbox = on", name="left")
 # Beyond what Python recurses and what a process may open; removed in seconds by a starved machine.
 DEEP = 1_200
 REMOVE = "could not be removed"
@@ -43,7 +32,7 @@ def running(**more):
     environ = {} if base is None else {"TMPDIR": str(base)}
     folder = None
     try:
-        with Pyfpm(POOL, files={"probe.py": PROBE}, environ=environ, **more) as fpm:
+        with Pyfpm(POOL, files=FILES, environ=environ, **more) as fpm:
             folder = Path(Site(fpm, "left").attempt("environ", "TMPDIR"))
             yield fpm, folder
     finally:

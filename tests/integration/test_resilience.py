@@ -2,26 +2,18 @@
 
 import contextlib
 import os
-import pwd
 import resource
 import signal
-import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
-from forked import Forked
 from harness.fcgi_client import FcgiClient, fetch, make_params
-from harness.machine import free_port, temporary_folder, wait_until
+from harness.hostile_app import CONTROLS
+from harness.machine import free_port, wait_until
 from harness.master import Pyfpm
-from harness.processes import count_descriptors, watching
+from harness.processes import count_descriptors, cpu_time_s, watching
 
-from pyfpm.config import load_config
-from pyfpm.errors import SpawnError
 from pyfpm.fastcgi import encode_request
-from pyfpm.master.identity import Identity
-from pyfpm.master.listeners import open_listeners
 
 POOL = """
 [pool:shop]
@@ -45,20 +37,9 @@ def worker_of(client, uri="/pid", **options):
 
 
 FLOODING = """\
-import json, os, socket, time
+import time
 
 import torture
-
-def find_control():
-    # The worker's own control socket: a SEQPACKET socket beside the two of the channel.
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in (8, 9):
-            try:
-                found = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
-                continue
-            if found.type == socket.SOCK_SEQPACKET:
-                return found.detach()
 
 def flood(control, started):
     message = json.dumps({"kind": "Saturated", "pending": 1}).encode()
@@ -76,7 +57,7 @@ def flood(control, started):
 def app(environ, start_response):
     if environ["PATH_INFO"] != "/flood":
         return torture.app(environ, start_response)
-    control = find_control()
+    control = next(controls()).detach()
     reader, writer = os.pipe()
     control = os.dup2(control, 600)
     writer = os.dup2(writer, 601)
@@ -95,7 +76,7 @@ def app(environ, start_response):
 
 def test_flood_on_the_control_socket_of_a_dead_worker_does_not_block_the_master():
     """Children of the dead worker send without end: status answers, and the pool is whole again."""
-    with Pyfpm(pool("flooding", most=2), files={"flooding.py": FLOODING}) as fpm:
+    with Pyfpm(pool("flooding", most=2), files={"flooding.py": CONTROLS + FLOODING}) as fpm:
         with fpm.client("shop.sock") as client:
             assert not client.request("/flood").complete
         with ThreadPoolExecutor(1) as asking:
@@ -230,57 +211,6 @@ def test_returned_zygote_that_hangs_at_its_exit_does_not_keep_the_next_request_w
             flag.unlink()
 
 
-def test_link_put_in_the_place_of_a_new_socket_is_never_followed_by_root(as_root):
-    """The owner of the folder swaps as fast as it can; the victim's owner and mode never change."""
-    attacker = pwd.getpwnam("nobody")
-    with temporary_folder() as folder:
-        run, victim = folder / "run", folder / "victim"
-        run.mkdir()
-        os.chown(run, attacker.pw_uid, attacker.pw_gid)
-        victim.touch(mode=0o600)
-        victim.chmod(0o600)
-        path = run / "s"
-        text = f"[pool:shop]\napp = shop:app\nlisten = {path}\nlisten.mode = 0666\n"
-        options = load_config(
-            str(folder / "pyfpm.conf"),
-            {},
-            is_root=True,
-            allow_root=True,
-            check_system=False,
-            text=text,
-        ).pools["shop"]
-        identity = Identity(attacker.pw_uid, attacker.pw_gid, (), "", "", None, True)
-
-        def swap(_orders, tell):
-            os.setgroups([])
-            os.setgid(attacker.pw_gid)
-            os.setuid(attacker.pw_uid)
-            place, link = str(path), str(run / "link")
-            tell(b"s")
-            while True:
-                with contextlib.suppress(FileExistsError):
-                    os.symlink(victim, link)
-                with contextlib.suppress(FileNotFoundError):
-                    while not stat.S_ISSOCK(os.lstat(place).st_mode):
-                        pass
-                    os.rename(link, place)
-
-        swapped = 0
-        deadline_s = time.monotonic() + 3
-        with Forked(swap) as swapper:
-            assert swapper.hear() == b"s"
-            while swapped < 200 and time.monotonic() < deadline_s:
-                with contextlib.suppress(SpawnError):  # the link of the last try came late
-                    for listener in open_listeners(options, identity):
-                        swapped += path.is_symlink()
-                        listener.close()
-                found = victim.stat()
-                assert (found.st_uid, found.st_gid) == (0, 0)
-                assert stat.S_IMODE(found.st_mode) == 0o600
-                path.unlink(missing_ok=True)
-        assert swapped > 0
-
-
 DEAF = """\
 import signal
 
@@ -302,15 +232,6 @@ def test_application_that_ignores_sigchld_serves_requests():
         wait_until(lambda: fpm.pool_status("shop")["idle processes"] == 2, timeout_s=3)
         assert fetch(fpm.address("shop.sock"), "/pid").status == 200
         assert fpm.zygote_pid("shop") == zygote
-
-
-def cpu_time_s(pid, over_s):
-    """Return the CPU seconds that a process uses while this much time passes."""
-    process = psutil.Process(pid)
-    before = process.cpu_times()
-    time.sleep(over_s)
-    after = process.cpu_times()
-    return after.user + after.system - before.user - before.system
 
 
 SHUTTING = """\

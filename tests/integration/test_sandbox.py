@@ -8,26 +8,14 @@ import socket
 import stat
 
 import pytest
-from harness.machine import POOL_USER, make_venv
+from harness.machine import POOL_USER, make_venv, needs_sandbox
 from harness.master import Pyfpm
 from harness.processes import process_fields
-from harness.sandbox_app import PROBE, Site
+from harness.sandbox_app import FILES, PROBE, Site, pool
 
-from pyfpm.kernel.landlock import missing_walls, read_support
+pytestmark = needs_sandbox
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
-)
-
-POOL = """
-[pool:{name}]
-app = probe:app
-listen = %(here)s/{name}.sock
-pm = static
-pm.max_children = 1
-python = %(here)s/venv
-{lines}
-"""
+PYTHON = "python = %(here)s/venv"
 LISTS = """
 sandbox.read = data/read
 sandbox.write = data/write "data/with blank"
@@ -45,10 +33,6 @@ def note():
         except OSError as error:
             FOUND[path] = type(error).__name__
 """
-
-
-def pool(name, *lines):
-    return POOL.format(name=name, lines="\n".join(lines))
 
 
 def prepare(folder):
@@ -73,8 +57,10 @@ def prepare(folder):
 
 @pytest.fixture(scope="module")
 def fpm():
-    pools = pool("closed", LISTS) + pool("late", LISTS, "preload = off") + pool("open")
-    with Pyfpm(pools, files={"probe.py": PROBE}, prepare=prepare) as running:
+    pools = pool(PYTHON, LISTS, name="closed")
+    pools += pool(PYTHON, LISTS, "preload = off", name="late")
+    pools += pool(PYTHON, name="open")
+    with Pyfpm(pools, files=FILES, prepare=prepare) as running:
         yield running
 
 
@@ -182,7 +168,7 @@ def test_pth_file_of_the_venv_runs_inside(closed, opened, fpm):
 def test_zygotes_own_pth_run_was_inside():
     """Not only that of an interpreter which a worker starts: the zygote's, before the import."""
     app = PROBE + "import probe_of_start\nOPERATIONS['pth'] = lambda: probe_of_start.FOUND\n"
-    with Pyfpm(pool("a", LISTS), files={"probe.py": app}, prepare=prepare) as running:
+    with Pyfpm(pool(PYTHON, LISTS), files={"probe.py": app}, prepare=prepare) as running:
         found = Site(running, "a").attempt("pth")
         assert found[str(running.folder / "data/outside/file")] == "PermissionError"
         assert found[str(running.folder / "data/read/file")] == "text of read"
@@ -262,8 +248,8 @@ def test_interpreter_of_another_place_starts(fpm):
     """The system's own, without a venv: its standard library and its configuration are readable."""
     if not os.path.exists("/usr/bin/python3"):
         pytest.skip("no /usr/bin/python3")
-    text = pool("a", "sandbox = on").replace("%(here)s/venv", "/usr/bin/python3")
-    with Pyfpm(text, files={"probe.py": PROBE}) as running:
+    text = pool("python = /usr/bin/python3", "sandbox = on")
+    with Pyfpm(text, files=FILES) as running:
         assert Site(running, "a").attempt("read", "/etc/passwd") == "EACCES"
         assert "Traceback" not in running.log.text()
         assert "Error in sitecustomize" not in running.log.text()

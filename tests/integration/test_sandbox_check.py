@@ -3,14 +3,10 @@
 import os
 
 import pytest
-from harness.machine import IS_ROOT, POOL_USER, make_venv, temporary_folder
+from harness.machine import IS_ROOT, POOL_USER, make_venv, needs_sandbox, temporary_folder
 from harness.master import run_pyfpm
 
-from pyfpm.kernel.landlock import missing_walls, read_support
-
-pytestmark = pytest.mark.skipif(
-    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
-)
+pytestmark = needs_sandbox
 
 CONFIG = """\
 [pyfpm]

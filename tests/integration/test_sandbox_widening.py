@@ -13,30 +13,13 @@ import sys
 from contextlib import suppress
 
 import pytest
-from harness.machine import POOL_USER, make_venv
+from harness.machine import POOL_USER, make_venv, needs_sandbox
 from harness.master import Pyfpm
-from harness.sandbox_app import PROBE, Site
+from harness.sandbox_app import FILES, PROBE, Site, pool
 
-from pyfpm.kernel.landlock import missing_walls, read_support
+pytestmark = needs_sandbox
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_walls(read_support())), reason="this kernel lacks a part of the sandbox"
-)
-
-POOL = """
-[pool:{name}]
-app = probe:app
-listen = %(here)s/{name}.sock
-pm = static
-pm.max_children = 1
-{lines}
-"""
-FILES = {"probe.py": PROBE}
 VERSION = "python{}.{}".format(*sys.version_info[:2])
-
-
-def pool(name, *lines):
-    return POOL.format(name=name, lines="\n".join(lines))
 
 
 def give(path):
@@ -92,7 +75,7 @@ INSIDE = ("directory = %(here)s/site/one", "sandbox.write = site/venv", TENANT[0
 def fpm():
     if os.getuid():
         pytest.skip("needs root")
-    pools = pool("tenant", *TENANT) + pool("inside", *INSIDE)
+    pools = pool(*TENANT, name="tenant") + pool(*INSIDE, name="inside")
     with Pyfpm(pools, files=FILES, prepare=prepare) as running:
         yield running
 
@@ -248,8 +231,8 @@ def test_interpreter_that_is_meant_is_listed(as_root):
         "sandbox.read = secret/lib",
         "directory = %(here)s/site/one",
     )
-    listed = pool("listed", *lists, "python = %(here)s/site/venv")
-    roots = pool("roots", "sandbox = on", "python = %(here)s/roots")
+    listed = pool(*lists, "python = %(here)s/site/venv", name="listed")
+    roots = pool("sandbox = on", "python = %(here)s/roots", name="roots")
     with Pyfpm(listed + roots, files=FILES, prepare=prepare_both) as fpm:
         for name in ("listed", "roots"):
             site = Site(fpm, name)
@@ -259,7 +242,7 @@ def test_interpreter_that_is_meant_is_listed(as_root):
 
 def test_check_names_the_line_and_the_way_out(as_root):
     """As at the start, before anything is started."""
-    with Pyfpm(pool("tenant", *TENANT), files=FILES, prepare=prepare) as fpm:
+    with Pyfpm(pool(*TENANT, name="tenant"), files=FILES, prepare=prepare) as fpm:
         link(fpm.folder / "site/current", fpm.folder / "secret")
         for arguments in ([], ["--sandbox", "tenant"]):
             done = fpm.command("check", *arguments)

@@ -6,12 +6,11 @@ import re
 import pytest
 from harness.machine import make_venv
 from harness.master import Pyfpm
+from harness.sites import DJANGO, DJANGO_POOL, FORM_TYPE
 from harness.web_servers import Nginx, nginx_site
 
 FLASK = ["flask", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "click", "blinker"]
-DJANGO = ["django", "asgiref", "sqlparse"]
-
-POOLS = """
+FLASK_POOL = """
 [pool:flask]
 app = site_app:app
 directory = %(here)s/app/flask_site
@@ -20,16 +19,8 @@ listen = %(here)s/flask.sock
 environment = GUESTBOOK="%(here)s/data/guestbook.sqlite",SECRET_KEY="test"
 pm = static
 pm.max_children = 2
-
-[pool:django]
-app = wsgi:application
-directory = %(here)s/app/django_site
-python = django-venv
-listen = %(here)s/django.sock
-environment = DATABASE="%(here)s/data/notes.sqlite",SECRET_KEY="test"
-pm = dynamic
-pm.max_children = 2
 """
+POOLS = FLASK_POOL + DJANGO_POOL + "pm = dynamic\n"
 
 BOUNDARY = "----a-boundary-that-is-in-no-file"
 
@@ -80,7 +71,7 @@ def cookies_of(response) -> str:
     return "; ".join(value.partition(";")[0] for value in response.all_headers("Set-Cookie"))
 
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+FORM = {"Content-Type": FORM_TYPE}
 
 
 def test_a_flask_page_shows_what_a_form_stored(flask):

@@ -26,34 +26,18 @@ from harness.machine import (
 from harness.master import Pyfpm, environment, run_pyfpm
 from harness.processes import children_of, count_descriptors, title_of, watching
 from harness.service_manager import NotifySocket, launcher
+from harness.upgrades import SHOP, assert_upgraded, body_of, both_pids
 from harness.web_servers import Nginx
 
 from pyfpm import ControlError
 from pyfpm.control import ControlClient
 
-SHOP = """
-[pool:shop]
-app = torture:app
-listen = %(here)s/shop.sock
-pm = static
-pm.max_children = 2
-"""
 SWITCHED = """
 import os
 if os.path.exists({switch!r}):
     raise RuntimeError("the shop is closed")
 from torture import app
 """
-
-
-def assert_upgraded(done: subprocess.CompletedProcess[str], version: str = "") -> None:
-    assert done.returncode == 0, done.stderr
-    assert f"pyfpm {version}" in done.stdout
-
-
-def body_of(response: FcgiResponse) -> bytes:
-    assert (response.status, response.complete) == (200, True), response
-    return response.body
 
 
 class Request(threading.Thread):
@@ -72,12 +56,6 @@ class Request(threading.Thread):
         self.join()
         assert self._answer is not None
         return body_of(self._answer)
-
-
-def both_pids(service: Pyfpm) -> list[int]:
-    """Wait until the pool has its two workers."""
-    wait_until(lambda: service.pool_status("shop")["idle processes"] == 2)
-    return service.worker_pids("shop")
 
 
 def wait_busy(service: Pyfpm, count: int = 1) -> None:
@@ -159,75 +137,6 @@ def test_upgrade_twice_while_a_worker_drains_keeps_it() -> None:
         assert_upgraded(done)
         request.answer()
         wait_until(lambda: service.pool_status("shop")["recycles"]["reload"] == 4)
-
-
-def test_new_code_with_a_syntax_error_changes_nothing() -> None:
-    """The command says where; workers, pids and state are as before, and later it works."""
-    with installed() as code, Pyfpm(SHOP, environ=code.environ) as service:
-        before = both_pids(service)
-        code.edit("master/service.py", "class Master:\n", "class Master(:\n")
-        done = service.command("upgrade")
-        assert done.returncode == 1
-        assert "nothing has changed" in done.stderr
-        assert "SyntaxError" in done.stderr
-        assert "service.py" in done.stderr
-        assert service.worker_pids("shop") == before
-        assert service.pool_status("shop")["generation"] == 1
-        body_of(fetch(service.address("shop.sock")))
-        code.edit("master/service.py", "class Master(:\n", "class Master:\n")
-        assert_upgraded(service.command("upgrade"))
-
-
-@pytest.mark.parametrize("module", ["master/service.py", "master/resume.py", "runtime/worker.py"])
-@pytest.mark.parametrize("ending", ["raise SystemExit(0)\n", "import os\nos._exit(0)\n", "(\n"])
-def test_new_code_that_ends_early_changes_nothing(module: str, ending: str) -> None:
-    """Exit code 0 is no proof; and the runtime belongs to the new code too."""
-    with installed() as code, Pyfpm(SHOP, environ=code.environ) as service:
-        before = both_pids(service)
-        file = code.folder / "pyfpm" / module
-        file.write_text(ending + file.read_text())
-        done = service.command("upgrade")
-        assert done.returncode == 1
-        assert "nothing has changed" in done.stderr
-        assert service.worker_pids("shop") == before
-        body_of(fetch(service.address("shop.sock")))
-
-
-def test_new_code_that_reads_another_state_changes_nothing() -> None:
-    """Versions that do not understand each other say so."""
-    with installed() as code, Pyfpm(SHOP, environ=code.environ) as service:
-        before = both_pids(service)
-        code.edit("master/state.py", "STATE_VERSION = 1\n", "STATE_VERSION = 20\n")
-        done = service.command("upgrade")
-        assert done.returncode == 1
-        assert "its state in version 1, and the installed pyfpm reads 20" in done.stderr
-        assert service.worker_pids("shop") == before
-
-
-def test_new_code_that_cannot_restore_a_pool_changes_nothing() -> None:
-    """What goes wrong with the real state goes wrong in the rehearsal, with its traceback."""
-    with installed() as code, Pyfpm(SHOP, environ=code.environ) as service:
-        before = both_pids(service)
-        code.edit("master/demand.py", "        self._watch = OneShotWatch()\n", "        1 / 0\n")
-        done = service.command("upgrade")
-        assert done.returncode == 1
-        assert "ZeroDivisionError" in done.stderr
-        assert service.worker_pids("shop") == before
-        body_of(fetch(service.address("shop.sock")))
-
-
-def test_broken_configuration_refuses_the_upgrade() -> None:
-    """File and line, exit code 1, and nothing has changed."""
-    with Pyfpm(SHOP) as service:
-        before = both_pids(service)
-        text = service.config.read_text()
-        service.config.write_text(text.replace("pm = static", "pm = steady"))
-        line = 1 + text.splitlines().index("pm = static")
-        done = service.command("upgrade")
-        assert done.returncode == 1
-        assert f"{service.config}:{line}: [pool:shop] pm" in done.stderr
-        assert service.worker_pids("shop") == before
-        service.config.write_text(text)
 
 
 def test_application_that_no_longer_boots_keeps_its_old_workers() -> None:
