@@ -2,9 +2,10 @@
 
 The way of a file: `reader` (bytes to sections, by way of `dialect`, the pre-pass, and ConfigObj),
 `includes`, `sections` (which option a key sets), `expansion` and `validation` (text to values),
-`defaults`, `rules` (values against each other), `checks` (values against this machine), and
-`loading`, which calls them in this order and collects what they complain about. What an option is
-called, means and defaults to is declared in `options`; `dump` and `reference` put it in words.
+`defaults`, `rules` (values against each other), `machine` (values against this machine, with a
+module for each part of it), and `loading`, which calls them in this order and collects what they
+complain about. What an option is called, means and defaults to is declared in `options`; `dump` and
+`reference` put it in words.
 """
 
 from pyfpm.config.addresses import (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pyfpm.config.source import Entry
 
 _SPECIAL = re.compile(r"%%|%\(([^()]*)\)s|\$pool")
+_NEEDS_PERCENT = re.compile(r"%(?=%|\([^()]*\)s)")
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -25,6 +26,11 @@ def expand(entry: Entry, environ: Mapping[str, str], pool: str | None) -> str:
         return _named(match[1], entry, environ)
 
     return _SPECIAL.sub(fill, entry.text)
+
+
+def protect(text: str) -> str:
+    """The text that `expand` turns into this one; for `$pool` there is none."""
+    return _NEEDS_PERCENT.sub("%%", text)
 
 
 def variable_reference(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """What sockets ask of this machine: who may have them, who may connect, and who rules their folder.
 
-As `checks`, it looks and changes nothing.
+As all that asks about the machine, it looks and changes nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.errors import Problem
 from pyfpm.kernel.folders import Exposure, find_exposure, is_for_everybody
 from pyfpm.kernel.peer_credentials import find_overflow_user
-from pyfpm.kernel.socket_folder import find_strange_link
+from pyfpm.kernel.strangers import find_strangers_link
 
 _NO_USER = 2**32 - 1  # (uid_t)-1
 
@@ -44,7 +44,7 @@ def check_links(draft: Draft, pool: PoolOptions, *, is_root: bool) -> Iterator[P
         return
     for address in pool.listen:
         if isinstance(address, UnixAddress):
-            link = find_strange_link(os.path.dirname(address.path))
+            link = find_strangers_link(os.path.dirname(address.path), {0})
             if link is not None:
                 yield draft.problem("listen", str(link))
 

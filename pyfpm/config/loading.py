@@ -1,18 +1,19 @@
 """A configuration from its file: every step in order, every problem at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pyfpm.config import checks, dangers, listening, privileges, root_folder, rules, tenants, trust
-from pyfpm.config.accounts import person_of
+from pyfpm.config import rules
 from pyfpm.config.cores import count_cores
 from pyfpm.config.defaults import fill_main, fill_pool
 from pyfpm.config.draft import Draft
+from pyfpm.config.findings import Findings
 from pyfpm.config.includes import read_sources
+from pyfpm.config.machine import check_machine
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.sections import DEFAULTS, draft_sections
 from pyfpm.config.validation import validate_draft
-from pyfpm.errors import ConfigError, Problem, reason_of
+from pyfpm.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,99 +76,55 @@ def load_config(
     being reloaded; unless it is so with all pools.
     """
     sources = read_sources(path, environ, text)
-    problems, notices = sources.problems, sources.notices
-    own_problems: list[Problem] = []
-    main_draft, drafts = draft_sections(path, sources.sections, problems)
+    found = Findings(sources.problems, sources.notices)
+    main_draft, drafts = draft_sections(path, sources.sections, found.problems)
     for draft in (main_draft, *drafts):
         wrong, worth_a_word = validate_draft(draft, environ)
-        problems += wrong
-        notices += worth_a_word
+        found.problems += wrong
+        found.notices += worth_a_word
     main = fill_main(main_draft, environ, is_root=is_root)
     cores = cores or count_cores()
     pools = [(draft, fill_pool(draft, cores=cores, is_root=is_root)) for draft in drafts]
-    for draft, pool in pools:
-        problems += rules.check_pool(draft, pool)
-        notices += rules.notice_pool(draft, pool)
-    problems += rules.check_main(main_draft, main, daemonize=daemonize)
-    problems += rules.check_across(main_draft, main, pools, daemonize=daemonize)
+    _check_text(found, (main_draft, main), pools, daemonize=daemonize)
     if check_system:
-        problems += checks.check_main(main_draft, main)
-        problems += checks.check_shared_logs(main_draft, main, pools, is_root=is_root)
-        problems += listening.check_main(main_draft, main)
-        notices += listening.notice_main(main_draft, main, is_root=is_root)
-        notices += privileges.notice_main(main_draft, main, is_root=is_root)
-        of_all, own_problems = _check_places(pools, is_root=is_root, spares_others=spares_others)
-        problems += of_all
-        for draft, pool in pools:
-            problems += checks.check_pool(draft, pool, is_root=is_root, allow_root=allow_root)
-            problems += listening.check_pool(draft, pool)
-            notices += listening.notice_pool(draft, pool, is_root=is_root)
-            notices += checks.notice_sandbox(draft, pool)
-            notices += privileges.notice_pool(draft, pool, is_root=is_root)
-            notices += root_folder.notice_chroot(draft, pool)
-        more_problems, more_notices = _check_dangers(
-            sources.files, pools, is_root=is_root, allow_root=allow_root
+        check_machine(
+            found,
+            sources.files,
+            (main_draft, main),
+            pools,
+            is_root=is_root,
+            allow_root=allow_root,
+            spares_others=spares_others,
         )
-        problems += more_problems
-        notices += more_notices
-    if not pools and not problems:
-        problems.append(Problem(path, None, "", "", "no pool at all; add a [pool:NAME] section"))
-    if problems:
-        raise ConfigError(_in_order(problems, sources.files))
+    if not pools and not found.problems:
+        nothing = "no pool at all; add a [pool:NAME] section"
+        found.problems.append(Problem(path, None, "", "", nothing))
+    if found.problems:
+        raise ConfigError(_in_order(found.problems, sources.files))
     return Config(
         path,
         main,
         {pool.name: pool for _, pool in pools},
-        tuple(_in_order(notices, sources.files)),
+        tuple(_in_order(found.notices, sources.files)),
         _origins([main_draft, *drafts]),
         _inherited(drafts),
-        tuple(_in_order(own_problems, sources.files)),
+        tuple(_in_order(found.own_problems, sources.files)),
     )
 
 
-def _check_places(
-    pools: Sequence[tuple[Draft, PoolOptions]], *, is_root: bool, spares_others: bool
-) -> tuple[list[Problem], list[Problem]]:
-    """Problems of all, and of single pools alone."""
-    of_all: list[Problem] = []
-    own: list[Problem] = []
-    spoilt: set[str] = set()
-    for draft, pool in pools:
-        try:
-            found = [
-                *checks.check_files(draft, pool),
-                *checks.check_places(draft, pool, is_root=is_root),
-                *listening.check_folders(draft, pool, is_root=is_root),
-                *listening.check_links(draft, pool, is_root=is_root),
-            ]
-        except OSError as error:  # it changed while it was looked at
-            found = [draft.problem("directory", f"look at its places: {reason_of(error)}")]
-        for problem in found:
-            if is_root and spares_others and not checks.is_of_root_alone(problem, draft, pool):
-                own.append(problem)
-                spoilt.add(pool.name)
-            else:
-                of_all.append(problem)
-    return (of_all + own, []) if len(spoilt) == len(pools) else (of_all, own)
-
-
-def _check_dangers(
-    files: Sequence[str],
-    pools: Sequence[tuple[Draft, PoolOptions]],
+def _check_text(
+    found: Findings,
+    main: tuple[Draft, MainOptions],
+    pools: list[tuple[Draft, PoolOptions]],
     *,
-    is_root: bool,
-    allow_root: bool,
-) -> tuple[list[Problem], list[Problem]]:
-    """What is possible and hardly meant: problems and notices."""
-    problems = list(trust.check_files(files, is_root=is_root, allow_root=allow_root))
-    notices = list(trust.notice_files(files, is_root=is_root, allow_root=allow_root))
-    people = [(draft, pool, person_of(pool, is_root=is_root)) for draft, pool in pools]
-    known = [dangers.Whereabouts.of(file) for file in files]
-    for draft, pool, person in people:
-        notices += dangers.notice_pool(draft, pool, person, known)
-    notices += dangers.notice_default_directories(people)
-    notices += tenants.notice_tenants([(d, p, who) for d, p, who in people if who is not None])
-    return problems, notices
+    daemonize: bool,
+) -> None:
+    """What root wrote, whatever the machine has."""
+    for draft, pool in pools:
+        found.problems += rules.check_pool(draft, pool)
+        found.notices += rules.notice_pool(draft, pool)
+    found.problems += rules.check_main(*main, daemonize=daemonize)
+    found.problems += rules.check_across(*main, pools, daemonize=daemonize)
 
 
 def find_control_path(path: str, environ: Mapping[str, str], *, is_root: bool) -> str:

@@ -31,7 +31,8 @@ and cannot include others. A section stands once; so does a key in its section.
 
 `[pool-defaults]` takes every key of `[pool:NAME]`; a pool's own value wins. An option that is
 *not supported yet* is refused. `pyfpm check --dump` shows every value in effect and where it comes
-from.
+from; a default, or a value of `[pool-defaults]`, that has no effect in a pool is a comment there,
+with the reason.
 """
 
 _SAMPLE_HEAD = """\

@@ -6,6 +6,7 @@ Looked at from outside, without entering it: `pyfpm check` as root tries it in e
 import os
 from collections.abc import Callable, Iterator
 
+from pyfpm.config.advice import advise
 from pyfpm.config.draft import Draft
 from pyfpm.config.options import PoolOptions
 from pyfpm.config.reach import Person, find_refusal, locate
@@ -84,5 +85,5 @@ def _check_inside(
         yield draft.problem(
             option,
             f"user {person.name} cannot reach {path} inside the root folder {pool.chroot}:"
-            f" {refusal.path} has mode {refusal.mode:04o}; run `{refusal.remedy()}`",
+            f" {refusal.path} has mode {refusal.mode:04o}; {advise(refusal, path, root)}",
         )

@@ -15,6 +15,7 @@ from pyfpm.config.addresses import (
     open_to_all,
 )
 from pyfpm.config.draft import Draft
+from pyfpm.config.ineffective import SANDBOX_LISTS, SPARE, find_ineffective
 from pyfpm.config.options import MainOptions, PoolOptions
 from pyfpm.config.values import Sandbox
 from pyfpm.errors import Problem
@@ -24,15 +25,7 @@ from pyfpm.units import counted
 # sun_path holds 108 bytes, the NUL at its end included (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 _LONGEST_TEMPORARY = len(".ctl-4194304")  # with the largest pid there may be
-_SPARE = ("pm.min_spare_servers", "pm.max_spare_servers", "pm.start_servers")
-_SANDBOX_LISTS = ("sandbox.read", "sandbox.write", "sandbox.execute")
-_SET_BY_SYSTEMD = {
-    "listen.backlog": "Backlog=",
-    "listen.owner": "SocketUser=",
-    "listen.group": "SocketGroup=",
-    "listen.mode": "SocketMode=",
-}
-_WORKERS = {"pm", "pm.max_children", *_SPARE}
+_WORKERS = {"pm", "pm.max_children", *SPARE}
 _LISTED = re.compile(r'"[^"]*"|[^\s,"]+')  # the paths of a list, with their quotes
 
 
@@ -110,46 +103,19 @@ def notice_pool(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
             "closing kept connections costs POSTs: the web server may just be sending the next"
             " request, and does not repeat it; write 0",
         )
-    addresses = pool.listen or ()
-    may_be_tcp = any(not isinstance(address, UnixAddress) for address in addresses)
-    if pool.listen_allowed_clients and not may_be_tcp and _is_own(draft, "listen.allowed_clients"):
-        yield draft.problem(
-            "listen.allowed_clients",
-            "has no effect without a TCP address in listen; for a Unix socket set listen.group"
-            " and listen.mode, or listen.allowed_users",
-        )
+    for one in find_ineffective(pool):
+        if _is_own(draft, one.option):
+            yield draft.problem(one.option, str(one))
     yield from _notice_allowed_users(draft, pool)
-    if addresses and all(isinstance(address, SystemdAddress) for address in addresses):
-        for option, setting in _SET_BY_SYSTEMD.items():
-            if _is_own(draft, option):
-                yield draft.problem(
-                    option, f"has no effect on a socket of systemd; set {setting} in its unit"
-                )
     yield from _notice_limits(draft, pool)
-    yield from _notice_access_log(draft, pool)
-    if pool.rlimit_core and not pool.process_dumpable and _is_own(draft, "rlimit_core"):
-        yield draft.problem("rlimit_core", "has no effect without process.dumpable = yes")
     yield from _notice_sandbox(draft, pool)
-    for option in _SPARE:
-        if pool.pm is not ProcessManager.DYNAMIC and _is_own(draft, option):
-            yield draft.problem(option, f"has no effect with pm = {pool.pm.value}")
-    if pool.pm is not ProcessManager.ONDEMAND and _is_own(draft, "pm.process_idle_timeout"):
-        yield draft.problem("pm.process_idle_timeout", f"has no effect with pm = {pool.pm.value}")
 
 
 def _notice_allowed_users(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
     """Users are known of Unix sockets only."""
-    if not pool.listen_allowed_users:
-        return
-    ports = [address for address in pool.listen or () if isinstance(address, TcpAddress)]
-    if ports and len(ports) == len(pool.listen):
-        if _is_own(draft, "listen.allowed_users"):
-            yield draft.problem(
-                "listen.allowed_users",
-                "has no effect without a Unix socket in listen: a TCP connection does not say whose"
-                " it is; listen on /path, or set listen.allowed_clients",
-            )
-    elif ports:
+    addresses = pool.listen or ()
+    ports = [address for address in addresses if isinstance(address, TcpAddress)]
+    if pool.listen_allowed_users and 0 < len(ports) < len(addresses):
         yield draft.problem(
             "listen.allowed_users",
             f"does not hold for {format_address(ports[0])}, where every user of an admitted machine"
@@ -179,23 +145,14 @@ def _notice_sandbox(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
                 f"{path} is opened to the zygote alone and to no worker; list /proc, or do without"
             )
             yield draft.problem("sandbox.read", text)
-    for option in _SANDBOX_LISTS:
-        if pool.sandbox is Sandbox.OFF and _is_own(draft, option):
-            yield draft.problem(option, "has no effect with sandbox = off")
-
-
-def _notice_access_log(draft: Draft, pool: PoolOptions) -> Iterator[Problem]:
-    for option in ("access.format", "access.suppress_path[]"):
-        if pool.access_log is None and _is_own(draft, option):
-            yield draft.problem(option, "has no effect without access.log")
 
 
 def _check_paths_inside(draft: Draft) -> Iterator[Problem]:
     """A relative path starts at the folder of its file, which is outside of the root folder."""
-    for option in ("directory", "python", *_SANDBOX_LISTS):
+    for option in ("directory", "python", *SANDBOX_LISTS):
         entry = draft.entries.get(option)
         text = "" if entry is None else entry.text
-        for path in _LISTED.findall(text) if option in _SANDBOX_LISTS else [text]:
+        for path in _LISTED.findall(text) if option in SANDBOX_LISTS else [text]:
             if path and not path.startswith(("/", '"/', "%")):
                 draft.failed.add(option)
                 yield draft.problem(

@@ -12,8 +12,8 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from pyfpm.errors import Problem
-from pyfpm.kernel.folders import find_exposure, way_to
-from pyfpm.kernel.owner import is_owner_unknown
+from pyfpm.kernel.folders import find_exposure, find_exposures
+from pyfpm.kernel.owner import is_owner_unknown, owner_of
 
 _WHY = "and what stands in it is done with root's rights"
 
@@ -65,16 +65,17 @@ def _fault_of(file: str) -> str:
     """Why nobody should believe this file; empty where it is not there."""
     try:
         facts = os.stat(file)
-        for place in way_to(os.path.abspath(file)):
-            folder, owner = os.path.dirname(place), os.lstat(place).st_uid
-            is_everybodys = os.stat(folder).st_mode & stat.S_IWOTH and not _is_read_only(folder)
-            if is_everybodys and not _is_trusted(owner, place):
-                return (
-                    f"user {owner} has made {place} where everybody may, {_WHY}; remove it, or use"
-                    " a folder that root alone can write"
-                )
     except OSError:
         return ""
+    # Whom nobody in this container can be has put nothing there from within.
+    for one in find_exposures(os.path.abspath(file), {os.geteuid()}):
+        if one.owner is not None and not (
+            _is_read_only(os.path.dirname(one.path)) or is_owner_unknown(one.path)
+        ):
+            return (
+                f"user {one.owner} has made {one.path} where everybody may, {_WHY}; remove it, or"
+                " use a folder that root alone can write"
+            )
     if facts.st_mode & stat.S_IWOTH and not _is_read_only(file):
         mode = stat.S_IMODE(facts.st_mode)
         return f"everybody can write it (mode {mode:04o}), {_WHY}; run `chmod o-w {file}`"
@@ -89,17 +90,13 @@ def _others(path: str) -> str:
         return ""
     mode = stat.S_IMODE(facts.st_mode)
     what = f"folder {path}" if stat.S_ISDIR(facts.st_mode) else "it"
-    if not _is_trusted(facts.st_uid, path):
-        return f"{what} belongs to user {facts.st_uid}, {_WHY}; run `chown root {path}`"
+    owner = owner_of(facts)
+    if owner not in {0, os.geteuid()} and not is_owner_unknown(path):
+        return f"{what} belongs to user {owner}, {_WHY}; run `chown root {path}`"
     if facts.st_gid != 0 and mode & stat.S_IWGRP and not mode & stat.S_ISVTX:
         group = f"group {facts.st_gid} can write {what} (mode {mode:04o})"
         return f"{group}, {_WHY}; run `chmod g-w {path}`"
     return ""
-
-
-def _is_trusted(owner: int, path: str) -> bool:
-    """Root, the master's user, and whoever is nobody in this container (kernel.owner)."""
-    return owner in {0, os.geteuid()} or is_owner_unknown(path)
 
 
 def _is_read_only(path: str) -> bool:

@@ -18,7 +18,6 @@ from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError, SpawnError, reason_of
 from pyfpm.kernel.sock_diag import read_file_inode
 from pyfpm.kernel.socket_path import (
-    FileIdentity,
     answering_pid,
     bind_closed,
     change_access,
@@ -26,6 +25,7 @@ from pyfpm.kernel.socket_path import (
     is_answered,
     remove_file,
 )
+from pyfpm.kernel.steps import FileIdentity
 
 BACKLOG = 2**31 - 1
 """As long as the system allows: listen(2) cuts it to net.core.somaxconn."""

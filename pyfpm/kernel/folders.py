@@ -11,10 +11,12 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from pyfpm.kernel.owner import owner_of
+
 MOST_LINKS = 40
 """As many symbolic links as the kernel follows before ELOOP (path_resolution(7))."""
-MOST_STEPS = 1000
-"""Of a way: forty links of 4,096 bytes could take a tenth of a second, each time."""
+MOST_STEPS = 2048
+"""As many as a path of 4,096 bytes can have; forty links of such would take a tenth of a second."""
 
 
 def make_folder(path: str, mode: int) -> None:
@@ -117,29 +119,34 @@ class Exposure:
 
 
 def find_exposure(folder: str, trusted: Collection[int]) -> Exposure | None:
-    """The first place on the way to `folder`, or itself, where a stranger rules, or None.
+    """The first place on the way to `folder`, or itself, where a stranger rules, or None."""
+    return next(find_exposures(folder, trusted), None)
+
+
+def find_exposures(path: str, trusted: Collection[int]) -> Iterator[Exposure]:
+    """Every place on the way to `path`, or itself, where a stranger rules.
 
     `trusted` are the users who may; root always may. Owners elsewhere, and groups, are what
     somebody has set up, and are not judged. A place that does not exist is not judged either.
     """
-    for place in way_to(folder):
+    for place in way_to(path):
         try:
             above, facts = os.stat(os.path.dirname(place)), os.lstat(place)
         except OSError:
-            return None
+            return
         mode = stat.S_IMODE(facts.st_mode)
-        if above.st_mode & stat.S_IWOTH and facts.st_uid not in {0, *trusted}:
-            return Exposure(place, mode, facts.st_uid)
+        if above.st_mode & stat.S_IWOTH and (owner := owner_of(facts)) not in {0, *trusted}:
+            yield Exposure(place, mode, owner)
         if stat.S_ISDIR(facts.st_mode) and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return Exposure(place, mode, None)
-    return None
+            yield Exposure(place, mode, None)
 
 
 def is_in_hands_of(trusted: Collection[int], path: str, root: str = "/") -> bool:
     """Whether nobody but `trusted` decides whether `path` is there, and who gets to it.
 
     Looks at everything on the way that exists, for a process with that root folder. What is missing
-    can have been removed by whoever may write the folder that it is missing from.
+    can have been removed by whoever may write the folder that it is missing from. That goes further
+    than `find_exposure`, which leaves alone what an operator has set up with owners and groups.
     """
     ways = [way_to(root)] if root != "/" else []
     for way in (*ways, way_to(path, root)):
@@ -148,24 +155,12 @@ def is_in_hands_of(trusted: Collection[int], path: str, root: str = "/") -> bool
             try:
                 facts = os.lstat(place)
             except OSError:
-                return folder is None or not _is_shared(folder)
+                return folder is None or not is_shared(folder)
             is_sticky = facts.st_mode & stat.S_ISVTX
-            if facts.st_uid not in trusted or (_is_shared(facts) and not is_sticky):
+            if owner_of(facts) not in trusted or (is_shared(facts) and not is_sticky):
                 return False
             folder = facts
     return True
-
-
-def find_foreign_link(trusted: Collection[int], path: str, root: str = "/") -> str:
-    """The first symbolic link on the way that belongs to somebody else; empty without one."""
-    for place in way_to(path, root):
-        try:
-            facts = os.lstat(place)
-        except OSError:
-            return ""
-        if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in trusted:
-            return place
-    return ""
 
 
 def is_for_everybody(folder: str) -> bool:
@@ -176,11 +171,12 @@ def is_for_everybody(folder: str) -> bool:
         return False
 
 
-def _is_shared(facts: os.stat_result) -> bool:
-    """Whether others than its owner may write a folder; an access list shows as its group's."""
-    if not stat.S_ISDIR(facts.st_mode):
-        return False
-    return bool(facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and facts.st_gid))
+def is_shared(facts: os.stat_result) -> bool:
+    """Whether others than its owner may write a folder.
+
+    An access list shows in the group's part of the mode, so that part counts whatever the group is.
+    """
+    return stat.S_ISDIR(facts.st_mode) and bool(facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def components(path: str) -> list[str]:

@@ -15,10 +15,9 @@ folder above put it there: in one where everybody may make another, as in /tmp, 
 import os
 import stat
 
-from pyfpm.kernel.owner import is_owner_unknown
-
-# As many symbolic links as the kernel follows before ELOOP (path_resolution(7)).
-_MOST_LINKS = 40
+from pyfpm.kernel.folders import way_to
+from pyfpm.kernel.owner import is_owner_unknown, owner_of
+from pyfpm.kernel.strangers import is_strangers_link
 
 STDERR_NAMES = ("stderr", "/dev/stderr", "/proc/self/fd/2")
 """In containers people write the paths; opening those would follow a symbolic link."""
@@ -31,25 +30,18 @@ def find_folder_fault(folder: str) -> str:
     unless the master is an ordinary user, who has little to lose: `/var/log` belongs to a group on
     some systems. OSError where the folder cannot be looked at.
     """
-    place, names, links = "/", _names(folder), 0
-    while names:
-        if os.geteuid() == 0 and _is_open(place, stat.S_IWOTH):
-            return _fault(place)
-        name = names.pop()
-        step = os.path.join(place, name)
+    trusted = {0, os.geteuid()}
+    for step in way_to(folder):
         found = os.lstat(step)
-        if name == "..":
-            place = os.path.dirname(place)
-        elif not stat.S_ISLNK(found.st_mode):
-            place = step
-        elif not _is_trusted_link(found, place) or links == _MOST_LINKS:
-            return f"{step} is a symbolic link of user {found.st_uid}: name the folder itself"
-        else:
-            links += 1
-            target = os.readlink(step)
-            place = "/" if target.startswith("/") else place
-            names += _names(target)
-    return _fault(place) if _is_open(place, stat.S_IWGRP | stat.S_IWOTH) else ""
+        if stat.S_ISLNK(found.st_mode):
+            if is_strangers_link(found, os.path.dirname(step), trusted):
+                owner = owner_of(found)
+                return f"{step} is a symbolic link of user {owner}: name the folder itself"
+        elif os.geteuid() == 0 and _is_open(step, stat.S_IWOTH):
+            return _fault(step)
+    if stat.S_ISLNK(found.st_mode):
+        return f"{step} is one symbolic link too many: name the folder itself"
+    return _fault(step) if _is_open(step, stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
 def find_file_fault(path: str, found: os.stat_result, *, by_workers: bool) -> str:
@@ -64,29 +56,15 @@ def find_file_fault(path: str, found: os.stat_result, *, by_workers: bool) -> st
     if stat.S_ISLNK(found.st_mode):
         return "it is a symbolic link"
     if not _is_trusted(found):
-        return f"it belongs to user {found.st_uid}: remove it or log elsewhere"
+        return f"it belongs to user {owner_of(found)}: remove it or log elsewhere"
     is_shared = os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
     if is_shared and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         return "the file has another name as well (a hard link): remove it or log elsewhere"
     return ""
 
 
-def _names(path: str) -> list[str]:
-    """The names of a path, last one first."""
-    return [name for name in reversed(path.split("/")) if name not in {"", "."}]
-
-
 def _is_trusted(found: os.stat_result) -> bool:
-    return found.st_uid in (0, os.geteuid())
-
-
-def _is_trusted_link(link: os.stat_result, folder: str) -> bool:
-    """A link cannot be asked whose it is: it has to be its folder's owner's, and no guest's."""
-    if _is_trusted(link):
-        return True
-    found = os.stat(folder)
-    is_guests = link.st_uid != found.st_uid or found.st_mode & stat.S_IWOTH
-    return not is_guests and is_owner_unknown(folder)
+    return owner_of(found) in (0, os.geteuid())
 
 
 def _is_open(folder: str, bits: int) -> bool:
@@ -109,7 +87,7 @@ def _is_from_outside(folder: str) -> bool:
 
 def _fault(folder: str) -> str:
     found = os.stat(folder)
-    owned = f"{folder} belongs to user {found.st_uid}"
+    owned = f"{folder} belongs to user {owner_of(found)}"
     why = f"chmod go-w {folder}" if _is_trusted(found) else owned
     text = "others can write there: use a folder that only root or the master's user can write"
     return f"{text} ({why})"

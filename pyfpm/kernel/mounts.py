@@ -44,9 +44,10 @@ def mount_of(descriptor: int) -> int:
 
 
 def find_mounter(device: int) -> int | None:
-    """The user who made the mount that a file (st_dev) lies on, as far as it need not be root.
+    """The user other than root who made the mount that a file (st_dev) lies on; None without one.
 
-    On a FUSE mount the owner of a file is what the mount's user says. None for other mounts.
+    On a FUSE mount the owner of a file is what the mount's user says. On one of root, such as the
+    root folder of some containers (fuse-overlayfs), that is root's word, as on any disk.
     """
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as file:
         return parse_mounter(file.read(), device)
@@ -60,5 +61,5 @@ def parse_mounter(mountinfo: bytes, device: int) -> int | None:
         mount, _, source = line.partition(b" - ")
         if source.startswith(b"fuse") and mount.split()[2:3] == [wanted]:
             user = re.search(rb"\buser_id=(\d+)", source)
-            return int(user[1]) if user else None
+            return int(user[1]) or None if user else None
     return None

@@ -1,4 +1,4 @@
-"""Folders whose owner is a user of the machine around a container, and none of the container's.
+"""Whose a file really is, where the number of its owner does not tell.
 
 A user namespace knows the users that it maps. Files of all others appear as those of the overflow
 user, 65534, and that number tells nothing: most containers map it too, as their own `nobody`. The
@@ -8,13 +8,23 @@ this changes nothing, and no file system has a say in it (setfl in fs/fcntl.c, L
 
 Outside of user namespaces nobody is unknown: what looks so there is a mount with ids of its own
 (mount_setattr(2)), and its owner can be anybody who reaches the same files by another mount.
+
+On a FUSE mount of a user the owners of files are that user's inventions.
 """
 
 import fcntl
 import os
+from collections.abc import Callable
 
 from pyfpm.kernel.capabilities import CAP_FOWNER, has_capability
+from pyfpm.kernel.mounts import find_mounter
 from pyfpm.kernel.peer_credentials import find_overflow_user
+
+
+def owner_of(facts: os.stat_result, mounter_of: Callable[[int], int | None] = find_mounter) -> int:
+    """The user who decides what a file is; `mounter_of` is asked about its device (st_dev)."""
+    mounter = mounter_of(facts.st_dev)
+    return facts.st_uid if mounter is None else mounter
 
 
 def is_owner_unknown(path: str) -> bool:

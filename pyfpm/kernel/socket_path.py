@@ -24,9 +24,7 @@ from collections.abc import Iterator
 
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.sock_diag import read_file_inode
-
-FileIdentity = tuple[int, int]
-"""Device and inode of a file."""
+from pyfpm.kernel.steps import FileIdentity
 
 
 def clear_stale_socket(path: str) -> None:

@@ -42,15 +42,16 @@ class Opened:
             os.close(self.folder)
 
 
-def open_step_by_step(path: str, on_link: OnLink) -> Opened:
+def open_step_by_step(path: str, on_link: OnLink, root: str = "/") -> Opened:
     """Open an absolute path with O_PATH, one component at a time.
 
-    `on_link` is called for each symbolic link before it is followed. OSError as open(2); its
-    `filename` is the place that is missing, or the folder that refuses.
+    `on_link` is called for each symbolic link before it is followed. `root` is the real path of the
+    root folder of the process that `path` is for. OSError as open(2); its `filename` is the place
+    that is missing, or the folder that refuses.
     """
-    way = Opened("/", os.open("/", _PLACE), None)
+    way = Opened(root, os.open(root, _PLACE), None)
     try:
-        _walk(way, components(path), on_link)
+        _walk(way, components(path), on_link, root)
     except BaseException:
         way.close()
         raise
@@ -96,17 +97,20 @@ def _open_above(folder: int) -> int:
         raise
 
 
-def _walk(way: Opened, names: list[str], on_link: OnLink) -> None:
+def _walk(way: Opened, names: list[str], on_link: OnLink, root: str) -> None:
     links = 0
     while names:
-        target = _step(way, names.pop(), on_link)
+        name = names.pop()
+        if name == ".." and way.path == root:
+            continue
+        target = _step(way, name, on_link)
         if target is None:
             continue
         links += 1
         if links > MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), way.path)
         if target.startswith("/"):
-            _move(way, "/", os.open("/", _PLACE))
+            _move(way, root, os.open(root, _PLACE))
         names += components(target)
 
 

@@ -57,12 +57,12 @@ class Finding:
 
     @property
     def loses_writing(self) -> bool:
-        """Whether the sandbox takes away that the user may write what the environment names.
+        """Whether the user may only read, in the sandbox, what the environment names.
 
         A database, for example; what the application does with it, its environment does not say.
         """
         loses = {"w"} & (set(self.outside) - set(self.inside) - set(self.wants))
-        return bool(loses) and self.why.startswith(OF_ENVIRONMENT)
+        return bool(loses) and "r" in self.inside and self.why.startswith(OF_ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)

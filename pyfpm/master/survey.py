@@ -18,17 +18,19 @@ at is what the rule is made for (kernel.steps).
 
 import contextlib
 import errno
+import functools
 import os
 import pwd
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from pyfpm.kernel.landlock import WRITE, Access
 from pyfpm.kernel.mounts import find_mounter
+from pyfpm.kernel.owner import owner_of
 from pyfpm.kernel.steps import (
     FileIdentity,
     Opened,
@@ -86,13 +88,19 @@ class Survey:
     """Looks at ways with the rights of this process.
 
     `operator` is the user that may decide as root may: the master's. `writable` are the paths
-    that the sandbox lets code write.
+    that the sandbox lets code write, `mounter_of` says whose the file system of a device is, and is
+    asked once for each.
     """
 
-    def __init__(self, operator: int, writable: Iterable[str]) -> None:
+    def __init__(
+        self,
+        operator: int,
+        writable: Iterable[str],
+        mounter_of: Callable[[int], int | None] = find_mounter,
+    ) -> None:
         self._trusted = {0, operator}
         self._own_interpreter = os.path.realpath(sys.executable)
-        self._mounters: dict[int, int | None] = {}
+        self._mounter_of = functools.cache(mounter_of)
         self._writable: dict[FileIdentity, Access] = {}
         for path in writable:
             with contextlib.suppress(OSError):
@@ -155,12 +163,7 @@ class Survey:
         return next(strays, None)
 
     def _owner_of(self, facts: os.stat_result) -> int:
-        """Whose a file is; the owners of files on a FUSE mount are the inventions of its user."""
-        device = facts.st_dev
-        if device not in self._mounters:
-            self._mounters[device] = find_mounter(device)
-        mounter = self._mounters[device]
-        return facts.st_uid if mounter is None else mounter
+        return owner_of(facts, self._mounter_of)
 
     def _sign(self, path: str, owner: int, lies_in: Iterator[FileIdentity]) -> Sign | None:
         # What root has put into a folder that code may write is root's word still: other words

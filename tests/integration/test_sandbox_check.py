@@ -102,6 +102,16 @@ def test_what_a_pool_could_not_do_is_not_called_working(folder):
     assert "private folder" not in done.stdout
 
 
+def test_home_that_no_list_has_is_named_once(folder):
+    """The user could write it; the sandbox does not let it be read, which is said already."""
+    home = str(folder / "media")
+    (folder / "app/static").unlink()
+    done = check(folder, "sandbox = on", f"env[HOME] = {home}")
+    assert sections(done)[REFUSED][home][0] == "read"
+    assert done.stdout.count(f" {home} ") == 1
+    assert "can be read and not written" not in done.stdout
+
+
 def test_what_is_listed_is_no_longer_refused(folder):
     """The positive twin, with the rights that work."""
     lines = [

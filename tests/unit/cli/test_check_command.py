@@ -33,6 +33,16 @@ def test_what_a_variable_names_and_the_sandbox_makes_read_only_is_told_apart():
     assert all(path in works for path in ("/srv/db", "/srv/media", "/srv/fixed", "$TMPDIR"))
 
 
+def test_what_can_not_even_be_read_is_not_called_readable():
+    """The home of a pool's user that no list has: once, and not once more as merely read-only."""
+    findings = (Finding("/home/shop", "environment: HOME", "r", "rw", ""),)
+    options = SimpleNamespace(name="shop", sandbox=Sandbox.ON, environment=())
+    text = "\n".join(render_trial(options, Trial(7, "ann", findings)))
+    assert "refused by the sandbox" in text
+    assert "can be read and not written" not in text
+    assert text.count("/home/shop") == 1
+
+
 def test_temporary_folder_of_the_pools_own_is_not_called_a_private_one():
     """A pool that sets TMPDIR gets that and no other."""
     options = SimpleNamespace(

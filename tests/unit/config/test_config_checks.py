@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from pyfpm.config import POOL, load_config
-from pyfpm.config.checks import check_places
 from pyfpm.config.draft import Draft
+from pyfpm.config.places import check_pool as check_places
 from pyfpm.config.reach import Person, find_refusal
 from pyfpm.config.source import Section
 from pyfpm.errors import ConfigError

@@ -301,7 +301,7 @@ def test_a_link_of_others_on_the_way_to_a_socket_is_refused_for_root(place, as_r
     assert problems_of(place, listen="{0}/home/run/s") == [
         (
             f"5: [pool:a] listen: {place}/home/run is a symbolic link of user {STRANGER}, and root"
-            " follows none of others to a socket: remove it, or write the folder that it leads to"
+            " follows none of others: remove it, or write the folder that it leads to"
         )
     ]
     assert load(place, listen="{0}/home/run/s", is_root=False).pools

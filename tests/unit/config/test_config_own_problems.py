@@ -86,6 +86,9 @@ def test_folder_missing_from_one_that_others_write_is_a_problem_of_its_pool(mach
     os.chown(machine / "group", 0, TENANT)
     (machine / "group").chmod(0o2775)
     assert own(machine, f"directory = {machine}/group/current") == ["directory"]
+    (machine / "listed").mkdir()  # as an access list shows, whoever is on it
+    (machine / "listed").chmod(0o775)
+    assert own(machine, f"directory = {machine}/listed/current") == ["directory"]
 
 
 def test_folder_missing_from_one_of_root_is_a_problem_of_all(machine):
@@ -121,6 +124,28 @@ def test_real_path_is_what_the_library_says(tmp_path):
     assert real_path(f"{tmp_path}/to-nothing") == f"{tmp_path}/to-nothing"
 
 
+def test_advice_for_a_root_folder_opens_nothing_that_a_tenant_points_at(machine):
+    """Nor inside a root folder, where an absolute link starts."""
+    for name in ("root", "root/closed"):
+        (machine / name).mkdir(mode=0o755)
+    (machine / "root/closed").chmod(0o700)
+    link = machine / "root/site"
+    link.symlink_to("/closed")
+    assert f"run `chmod o+rx {machine}/root/closed`" in told_of_directory(machine)
+    os.lchown(link, TENANT, TENANT)
+    assert "chmod" not in told_of_directory(machine)
+    assert f"the link {link} leads there, and user games can" in told_of_directory(machine)
+
+
+def told_of_directory(machine):
+    """The one message about it, where the pool has a root folder."""
+    lines = f"chroot = {machine}/root", "directory = /site"
+    with pytest.raises(ConfigError) as caught:
+        load(machine, *lines, spares_others=False)
+    (message,) = [one.message for one in caught.value.problems if one.key == "directory"]
+    return message
+
+
 def test_advice_opens_nothing_that_a_tenant_points_at(machine):
     """A link of its own into a closed folder must not have root open that folder."""
     (machine / "closed").mkdir(mode=0o700)
@@ -129,4 +154,4 @@ def test_advice_opens_nothing_that_a_tenant_points_at(machine):
     os.lchown(link, TENANT, TENANT)
     [problem] = load(machine, f"directory = {link}").own_problems
     assert "chmod" not in problem.message
-    assert f"which the link {link} leads to; user games can change that link" in problem.message
+    assert f"; the link {link} leads there, and user games can change it" in problem.message

@@ -4,8 +4,8 @@ import pytest
 
 from pyfpm.config import POOL as POOL_SCOPE
 from pyfpm.config import Sandbox, load_config
-from pyfpm.config.checks import notice_sandbox
 from pyfpm.config.draft import Draft
+from pyfpm.config.equipment import notice_pool
 from pyfpm.config.source import Section
 from pyfpm.errors import ConfigError
 from pyfpm.kernel.landlock import Scope, Support, known_access
@@ -114,6 +114,6 @@ NEW = Support(7, known_access(7), Scope.every())
 def test_best_effort_says_what_it_goes_without(mode, support, words):
     """One notice; where the pool insists, its own boot says it, and other pools start."""
     draft = Draft(POOL_SCOPE, Section("pool:a", "f", 1), "a")
-    found = [str(notice) for notice in notice_sandbox(draft, pool_of(f"sandbox = {mode}"), support)]
+    found = [str(notice) for notice in notice_pool(draft, pool_of(f"sandbox = {mode}"), support)]
     assert len(found) == bool(words)
     assert not words or found[0].startswith(f"f:1: [pool:a] sandbox: {words}")

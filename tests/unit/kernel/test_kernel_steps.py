@@ -9,9 +9,9 @@ import pytest
 from pyfpm.kernel.steps import ancestors, open_step_by_step
 
 
-def walk(path, on_link=lambda *_: None):
+def walk(path, on_link=lambda *_: None, root="/"):
     """The real path, and what a file there says; None for a folder."""
-    way = open_step_by_step(str(path), on_link)
+    way = open_step_by_step(str(path), on_link, str(root))
     try:
         if os.path.isdir(f"/proc/self/fd/{way.descriptor}"):
             return way.path, None
@@ -42,6 +42,14 @@ def test_way_ends_where_the_kernel_ends_it(folder, name):
     """Links, and the names that go up, mean what they mean to open(2)."""
     path = Path(f"{folder}/{name.format(folder.name)}")
     assert walk(path) == (os.path.realpath(path), path.read_text())
+
+
+@pytest.mark.parametrize("path", ["/file", "/../../file", "/b/../../file", "/absolute", "/up/file"])
+def test_way_in_a_root_folder_does_not_leave_it(folder, path):
+    """As for a process that has it as its root: absolute links start there, `..` ends there."""
+    (folder / "a/absolute").symlink_to("/file")
+    (folder / "a/up").symlink_to("../../..")
+    assert walk(path, root=folder / "a") == (f"{folder}/a/file", "text")
 
 
 def test_every_link_is_reported_with_its_folder(folder):
