@@ -321,11 +321,14 @@ def test_a_worker_full_of_connections_does_not_keep_the_pool_from_growing():
     """It takes no more, so it is not idle, and the next connection gets a worker of its own."""
     pool = ONDEMAND.format(idle="60s") + "pm.max_connections = 2\n"
     with Pyfpm(pool) as service:
-        parked = park_connections(service, 2)
-        (full,) = parked
+        first = service.client("shop.sock")
+        full = pid_of(first.request("/pid", keep=True))
+        wait_until(lambda: service.pool_status("shop")["idle processes"] == 1)
+        second = service.client("shop.sock")
+        assert pid_of(second.request("/pid", keep=True)) == full
         with service.client("shop.sock") as third:
             assert pid_of(third.request("/pid")) != full
-        close_all(parked)
+        close_all({full: [first, second]})
 
 
 def test_a_new_connection_is_taken_before_a_half_sent_request_goes_on():
