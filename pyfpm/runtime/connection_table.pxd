@@ -31,5 +31,6 @@ cdef class ConnectionTable:
     cpdef count_without_one(self)
     cpdef unregister(self, Connection connection)
     cpdef settle(self)
+    cdef bint _is_much_free(self) except *
     cdef _register(self, Connection connection)
     cdef _bring_forward(self, long long deadline_ns)

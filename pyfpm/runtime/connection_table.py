@@ -92,6 +92,8 @@ class ConnectionTable:
         connection = self.waiting.pop(fd, None)
         if connection is not None:
             self.held_bytes -= connection.held_bytes
+            if self._is_much_free():
+                self._bring_forward(time.monotonic_ns() + NS)
         return connection
 
     def linger(self, connection: Connection) -> None:
@@ -178,13 +180,16 @@ class ConnectionTable:
         """After a sweep: there may be room for more, and memory to give back.
 
         Bodies of many sizes leave gaps in the heap, which would stay as large as the crowd was.
-        Each deadline ends in a sweep, and every half-sent request has brought one.
         """
         self.closed_one = True
-        most = self._most_held_bytes
-        if most >= _WORTH_TRIMMING_BYTES and self.held_bytes <= most // 2:
+        if self._is_much_free():
             self._most_held_bytes = self.held_bytes
             trim_heap()
+
+    def _is_much_free(self) -> bool:
+        """Whether half-sent requests held much more than now, since memory was given back."""
+        most = self._most_held_bytes
+        return most >= _WORTH_TRIMMING_BYTES and self.held_bytes <= most // 2
 
     def take_slowest(self, most: int) -> list[Connection]:
         """Take out up to `most` of those who were answered, or wait for the head of a request.

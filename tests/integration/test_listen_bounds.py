@@ -158,6 +158,22 @@ def test_memory_of_half_sent_bodies_is_given_back():
         assert master.worker_pids("shop") == [pid]
 
 
+def test_memory_of_clients_that_leave_is_given_back_before_any_deadline():
+    """A second after they have gone, and not when the time of their bodies would have been over."""
+    with Pyfpm(POOL) as master, ExitStack() as stack:
+        (pid,) = master.worker_pids("shop")
+        before, descriptors = memory_of(pid), descriptors_of(pid)
+        with ExitStack() as crowd:
+            for _ in range(HALF_SENT):
+                connect(crowd, master).sendall(half_sent(PIECE))
+            wait_until(lambda: memory_of(pid) - before > HALF_SENT * PIECE)
+            # Something that stays above the gap which they leave in the heap.
+            connect(stack, master).sendall(half_sent(PIECE))
+            wait_until(lambda: descriptors_of(pid) == descriptors + HALF_SENT + 1)
+        wait_until(lambda: memory_of(pid) - before < 6 << 20)
+        assert master.worker_pids("shop") == [pid]
+
+
 def sent_in_scraps():
     """A tenth of BODY in records of two bytes each."""
     record = HEADER.pack(VERSION, STDIN, 1, 2, 0) + b"ab"
