@@ -25,6 +25,7 @@ from benchmarks.tables import (
     kept_vs_closed,
     memory,
     pools,
+    printing,
     slow_clients,
     workers,
 )
@@ -45,6 +46,7 @@ TABLES: dict[str, Callable[[Run, Path], Table]] = {
         bodies,
         pools,
         workers,
+        printing,
     )
 }
 

@@ -60,6 +60,7 @@ def read_peers() -> dict[str, str]:
         "gunicorn": venv.get("gunicorn", ""),
         "granian": venv.get("granian", ""),
         "flup6": venv.get("flup6", ""),
+        "supervisor": venv.get("supervisor", ""),
         "Django": venv.get("django", ""),
         "PHP-FPM": read_version([php, "-v"]) if php else "",
         "Apache": read_version(["/usr/sbin/apache2", "-v"]),

@@ -22,6 +22,7 @@ REQUIREMENTS = {
     "gunicorn": "gunicorn==27.0.1",
     "granian": "granian==2.8.7",
     "flup6": "flup6==1.1.1",
+    "supervisor": "supervisor==4.3.0",
     "Django": "Django>=4.2,<6",
     "plot": "matplotlib>=3.8",
 }

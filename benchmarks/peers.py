@@ -93,11 +93,12 @@ def pyfpm(
         yield Responder(fpm.process.pid, route, fpm.folder, fpm)
 
 
-def run_pyfpm(pools: str, *, pure: bool = False, wait_ready: bool = True) -> Pyfpm:
+def run_pyfpm(pools: str, *, main: str = "", pure: bool = False, wait_ready: bool = True) -> Pyfpm:
     """A master with these pools, to be entered; as root where the peers are root, too."""
     root = IS_ROOT and peer_user() is None
     return Pyfpm(
         pools,
+        main=main,
         defaults="user = root" if root else "",
         arguments=["--allow-root"] if root else [],
         environ={"PYFPM_PURE": "1"} if pure else {},
@@ -189,12 +190,13 @@ listen.backlog = 1024
 {user}
 pm = static
 pm.max_children = {workers}
+{more}
 """
 
 
 @contextlib.contextmanager
-def php_fpm(script: Path, workers: int, *, kept: bool) -> Iterator[Responder]:
-    """As the distribution configures it, OPcache included.
+def php_fpm(script: Path, workers: int, *, kept: bool, more: str = "") -> Iterator[Responder]:
+    """As the distribution configures it, OPcache included; `more` are further lines of its pool.
 
     `script` serves every path; where it is a folder, /pid is its pid.php.
     """
@@ -204,7 +206,7 @@ def php_fpm(script: Path, workers: int, *, kept: bool) -> Iterator[Responder]:
     user = f"user = {POOL_USER}\ngroup = {POOL_USER}" if IS_ROOT else ""
     with temporary_folder() as folder:
         config = folder / "php-fpm.conf"
-        config.write_text(PHP_FPM.format(folder=folder, user=user, workers=workers))
+        config.write_text(PHP_FPM.format(folder=folder, user=user, workers=workers, more=more))
         path = f"{script}$fastcgi_script_name.php" if script.is_dir() else str(script)
         parameters = {"SCRIPT_FILENAME": path, "PATH_INFO": '""'}
         route = Route("fastcgi", f"unix:{folder}/sock", kept, parameters)

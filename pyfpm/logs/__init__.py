@@ -5,13 +5,14 @@ WARNING, and ALERT at the top, because those are the words of PHP-FPM's `log_lev
 """
 
 from pyfpm.logs.accesslog import AccessFile
-from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log
-from pyfpm.logs.formats import count_lines
+from pyfpm.logs.errorlog import LogSettings, open_log, reopen_log, takes_many_lines
+from pyfpm.logs.formats import OUTPUT, count_lines, count_output_lines
 from pyfpm.logs.levels import Level
 from pyfpm.logs.slowlog import SlowEntry, SlowLog, describe_request
 from pyfpm.logs.writer import Log
 
 __all__ = [
+    "OUTPUT",
     "AccessFile",
     "Level",
     "Log",
@@ -19,7 +20,9 @@ __all__ = [
     "SlowEntry",
     "SlowLog",
     "count_lines",
+    "count_output_lines",
     "describe_request",
     "open_log",
     "reopen_log",
+    "takes_many_lines",
 ]

@@ -6,16 +6,18 @@ write is refused: its owner could swap the file for another between two openings
 """
 
 import contextlib
+import copy
 import logging
 import logging.handlers
 import os
+import select
 import sys
 from dataclasses import dataclass
 from typing import TextIO
 
 from pyfpm.errors import PyfpmError, reason_of
 from pyfpm.kernel.log_path import STDERR_NAMES, find_file_fault, find_folder_fault
-from pyfpm.logs.formats import JsonFormatter, TextFormatter
+from pyfpm.logs.formats import OUTPUT, JsonFormatter, TextFormatter
 from pyfpm.logs.levels import Level
 
 _FILE_MODE = 0o640
@@ -72,16 +74,52 @@ def reopen_log() -> list[str]:
     return list(dict.fromkeys(opened))
 
 
+def takes_many_lines() -> bool:
+    """Whether one write takes many lines of a worker; for syslog each is a message of its own."""
+    return not any(isinstance(one, _Syslog) for one in logging.getLogger().handlers)
+
+
 def _handler_for(target: str) -> logging.Handler:
     if target in STDERR_NAMES:
-        return logging.StreamHandler(sys.stderr)
+        return logging.StreamHandler(_InParts(sys.stderr))
     if target == "syslog":
-        handler = logging.handlers.SysLogHandler(
-            "/dev/log", logging.handlers.SysLogHandler.LOG_DAEMON
-        )
-        handler.ident = "pyfpm: "
-        return handler
+        return _Syslog("/dev/log", _Syslog.LOG_DAEMON)
     return LogFile(target)
+
+
+class _Syslog(logging.handlers.SysLogHandler):
+    ident = "pyfpm: "
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) != OUTPUT:
+            super().emit(record)
+            return
+        for line in record.getMessage().split("\n"):
+            one = copy.copy(record)
+            one.args = (line,)
+            super().emit(one)
+
+
+class _InParts:
+    """Standard error: perhaps a pipe into which workers write their access lines, too.
+
+    What a pipe takes whole is never torn apart by another writer (pipe(7), PIPE_BUF), so no more
+    is written at once; each part are whole lines, but for a line that is longer.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.flush = stream.flush
+
+    def write(self, text: str) -> None:
+        """`text` ends with a line break, upon which the stream writes what it has."""
+        data = text.encode("utf-8", "backslashreplace")
+        start = 0
+        while start < len(data):
+            end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+            end = end or data.find(b"\n", start) + 1 or len(data)
+            self._stream.write(data[start:end].decode())
+            start = end
 
 
 class LogFile(logging.StreamHandler[TextIO]):

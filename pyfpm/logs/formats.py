@@ -1,13 +1,17 @@
-"""How one record becomes one line.
+"""How one record becomes one line, or several.
 
 Text is PHP-FPM's form, so that its parsers read ours: `[21-Nov-2026 10:00:00] NOTICE: message`,
 local time without a zone. A message of several lines (a traceback) becomes several log lines, each
 with its own prefix, so that nobody can forge a line of another pool by printing a line break.
 JSON is one object a line with `time`, `level`, `pool`, `pid`, `event`, `message`.
+
+What workers print comes as one record of many lines. It is formatted as a whole: a record, a date
+and a write of its own cost 23 microseconds a line, all together about one.
 """
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 
 from pyfpm.logs.levels import name_of
@@ -16,7 +20,10 @@ LINES_MOST = 200
 """Of one message: a text of 64 KiB may consist of line breaks, and each line gets a prefix."""
 
 OUTPUT = "output"
-"""The event of what workers print: nobody knows what of it matters, so it is not cut."""
+"""The event of what workers print: nobody knows what of it matters, so it is not cut.
+
+Its message is one or several of their lines, each of which is written as if it came alone.
+"""
 
 # C0 controls but tab, DEL, and the C1 range: terminals act on them. And what changes the direction
 # of writing, so that a line looks like another one than it is.
@@ -25,14 +32,30 @@ _CONTROLS = {
     **{code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))},
     **{code: f"\\u{code:04x}" for code in _DIRECTIONS},
 }
+_LINE_BREAK = ord("\n")
+_CONTROLS_IN_LINES = {code: shown for code, shown in _CONTROLS.items() if code != _LINE_BREAK}
 # JSON itself escapes C0 alone. U+2028 and U+2029 end a line for some readers of JSON lines.
 _JSON_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_DIRECTIONS)}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+_find_control = re.compile(f"[{''.join(map(chr, _CONTROLS_IN_LINES))}]").search
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def clean(text: str) -> str:
     """One line of text with every control character made visible."""
     return text.translate(_CONTROLS)
+
+
+def _clean_lines(lines: list[str]) -> list[str]:
+    """Lines, each as `clean` shows it; one at least."""
+    return _replace("\n".join(lines), _CONTROLS_IN_LINES).split("\n")
+
+
+def _replace(text: str, controls: dict[int, str]) -> str:
+    """To replace takes 1.5 ns a character of ASCII and 45 of any other text, to search takes 4."""
+    return text.translate(controls) if text.isascii() or _find_control(text) else text
 
 
 def cut(text: str, most: int) -> str:
@@ -43,6 +66,11 @@ def cut(text: str, most: int) -> str:
 def count_lines(text: str) -> int:
     """How many lines of the log a message becomes."""
     return min(len(text.splitlines()), LINES_MOST) or 1
+
+
+def count_output_lines(text: str) -> int:
+    """How many lines of the log the lines of a worker become, but for those that are continued."""
+    return len(_lines_of_output(text))
 
 
 def moment_of(record: logging.LogRecord) -> datetime:
@@ -71,11 +99,15 @@ class TextFormatter(logging.Formatter):
             date += f".{moment.microsecond:06d}"
         pool = getattr(record, "pool", "")
         prefix = f"[{date}] {name_of(record.levelno)}: " + (f"[pool {pool}] " if pool else "")
-        lines = [clean(x) for x in _thinned(_message_of(self, record).splitlines())] or [""]
-        if getattr(record, "event", None) == OUTPUT:
-            room = max(1, self._limit - len(prefix))
+        message = _message_of(self, record)
+        if getattr(record, "event", None) != OUTPUT:
+            lines = _clean_lines(_thinned(message.splitlines()))
+            return "\n".join(cut(prefix + line, self._limit) for line in lines)
+        lines = _clean_lines(_lines_of_output(message))
+        room = max(1, self._limit - len(prefix))
+        if max(map(len, lines)) > room:
             lines = [piece for line in lines for piece in _pieces(line, room)]
-        return "\n".join(cut(prefix + line, self._limit) for line in lines)
+        return prefix + f"\n{prefix}".join(lines)
 
 
 class JsonFormatter(logging.Formatter):
@@ -86,7 +118,7 @@ class JsonFormatter(logging.Formatter):
         self._limit = limit
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, without the line break."""
+        """One line, or one for each that a worker printed, without the last line break."""
         moment = moment_of(record)
         values: dict[str, object] = {
             "time": moment.isoformat(timespec="microseconds"),
@@ -94,11 +126,28 @@ class JsonFormatter(logging.Formatter):
             "pool": getattr(record, "pool", "") or None,
             "pid": getattr(record, "worker_pid", None) or record.process,
             "event": getattr(record, "event", None),
-            "message": cut(_message_of(self, record), max(self._limit, 16 * 1024)),
         }
         fields = getattr(record, "fields", {})
-        values.update((name, value) for name, value in fields.items() if name not in values)
-        return json.dumps(values, ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
+        more = {x: fields[x] for x in fields if x not in values and x != "message"}
+        begin, end = _render_json(values)[:-1], _render_json(more)[1:]
+        end = f", {end}" if more else end
+        message, most = _message_of(self, record), max(self._limit, 16 * 1024)
+        messages = message.split("\n") if values["event"] == OUTPUT else [message]
+        text = "\n".join(f'{begin}, "message": {_quote(cut(x, most))}{end}' for x in messages)
+        return _replace(text, _JSON_CONTROLS)
+
+
+def _render_json(values: dict[str, object]) -> str:
+    return json.dumps(values, ensure_ascii=False, default=str)
+
+
+def _lines_of_output(text: str) -> list[str]:
+    """The lines of the log that one or several lines of a worker become; one at least."""
+    ended = f"{text}\n"
+    lines = ended.splitlines()
+    if len(lines) == ended.count("\n"):  # nothing else ends a line in it, but for CR LF
+        return lines
+    return [part for line in text.split("\n") for part in _thinned(line.splitlines()) or [""]]
 
 
 def _pieces(line: str, most: int) -> list[str]:

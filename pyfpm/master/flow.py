@@ -1,12 +1,12 @@
 """How much of what the processes of one pool print goes to the log, and what becomes of the rest.
 
-Every line costs the master some 20 microseconds, so a pool that prints without end could take the
-whole of it. A pool therefore has a budget, and a part in the one of all pools (master.turns). While
-there is nothing left its pipes are not read, and whoever prints waits, so a burst loses nothing. If
-that lasts for PATIENCE_S the pool is *flooded*: then pipes that are full are emptied, and only the
-first lines of what was in them are written, so that requests do not stand in a write for ever. One
-line in ten seconds says how many were dropped. What waits in a pipe that is not full stops nobody,
-and is written in its turn, however late.
+What is printed costs the master: each look into a pipe, each write of the log, each line. So a pool
+that prints without end could take the whole of it. A pool therefore has a budget, and a part in the
+one of all pools (master.turns). While there is nothing left its pipes are not read, and whoever
+prints waits, so a burst loses nothing. If that lasts for PATIENCE_S the pool is *flooded*: then
+pipes that are full are emptied, and only the first lines of what was in them are written, so that
+requests do not stand in a write for ever. One line in ten seconds says how many were dropped. What
+waits in a pipe that is not full stops nobody, and is written in its turn, however late.
 
 The last words of a process that has ended are kept apart, up to a bound: they are often the
 traceback that explains its end. Where the pool or the master ends before their turn comes, their
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from pyfpm.logs import Log
+from pyfpm.logs import Log, takes_many_lines
 from pyfpm.master.turns import Share
 from pyfpm.units import counted
 
@@ -26,12 +26,17 @@ BYTES_PER_S = 4 * 1024 * 1024
 ALL_BYTES_PER_S = 2 * BYTES_PER_S
 """Of all pools together: what two of them may have that print without end, or a hundred."""
 ALL_BURST_BYTES = ALL_BYTES_PER_S / 20
-LINE_BYTES = 512
-"""What a line costs besides its length: the log's own work, in bytes."""
-FURTHER_LINE_BYTES = 64
-"""Where the log makes several lines of one: of each further line its prefix, and little work."""
 READ_BYTES = 256
 """What it costs to look into a pipe and find something there."""
+WRITE_BYTES = 512
+"""What one write of the log costs, however many lines it has: some 20 microseconds."""
+LINE_BYTES = 64
+"""What a line costs besides its length: its prefix in the log, and half a microsecond.
+
+So a pool may have 65,536 lines a second written. 100 workers that print nothing but line breaks
+take an eighth of a core of the master with that. When each line had a write of its own and cost
+512, it was a quarter of a core for 8,192 lines.
+"""
 PATIENCE_S = 5.0
 SAY_EVERY_S = 10.0
 LAST_WORDS_MOST = 64
@@ -47,7 +52,7 @@ class LastWords(Protocol):
     stream: str
 
     def end_now(self, most_bytes: int) -> int:
-        """Write its last lines for at most so much, whatever is left, and drop the rest: the cost.
+        """Write its last lines for about so much, whatever is left, and drop the rest: the cost.
 
         It is forgotten then.
         """
@@ -114,9 +119,9 @@ class Flow:
         self.tell(at_once=True)
 
     def spend(self, size_bytes: int, lines: int = 1) -> None:
-        """So much is written; paid for afterwards where it is more than what is left.
+        """So much is written at once; paid for afterwards where it is more than what is left.
 
-        `lines` are those that the log makes of one.
+        `lines` are those that the log makes of it.
         """
         self.share.pay(cost_of(size_bytes, lines))
 
@@ -136,7 +141,7 @@ class Flow:
         self._said_s = now_s
         text = (
             f"{counted(self._lines, 'line')} ({counted(self._bytes, 'byte')}) of output dropped:"
-            f" workers print more than {BYTES_PER_S // LINE_BYTES} lines or"
+            f" workers print more than {BYTES_PER_S // cost_of_line()} lines or"
             f" {BYTES_PER_S // 2**20} MiB a second"
         )
         self._log.warning("output_dropped", text, lines=self._lines, bytes=self._bytes)
@@ -144,5 +149,11 @@ class Flow:
 
 
 def cost_of(size_bytes: int, lines: int) -> int:
-    """What it costs to write one line, of which the log makes so many."""
-    return size_bytes + LINE_BYTES + (lines - 1) * FURTHER_LINE_BYTES
+    """What it costs to write so much, of which the log makes so many lines, at once if it can."""
+    first = LINE_BYTES + WRITE_BYTES
+    return size_bytes + first + (lines - 1) * cost_of_line()
+
+
+def cost_of_line() -> int:
+    """What one more line costs, besides its length."""
+    return LINE_BYTES if takes_many_lines() else LINE_BYTES + WRITE_BYTES

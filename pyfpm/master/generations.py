@@ -192,7 +192,7 @@ class Generations:
             generation,
             setting.reaper,
             Log(options.name),
-            emit=lambda stream, line: pool.print_of_zygote(generation, stream, line),
+            emit=lambda stream, lines: pool.print_of_zygote(generation, stream, lines),
             on_claim=pool.workers.claim,
             on_spawn_failed=pool.workers.failed_to_fork,
             on_ended=lambda zygote: pool.zygote_ended(generation, zygote),

@@ -1,24 +1,30 @@
-"""What workers print, line by line into the log.
+"""What workers print, into the log.
 
 One pipe per stream and process. Lines are kept apart per stream, so that a half line of one
 worker is never glued to another's, and what a worker prints cannot look like a line of the master
-(logs.formats cleans it). One bite is a bounded number of lines, and ends with the first one for
-which nothing was left; who may take one when is the affair of `Flow` and of the pool's share
-(master.turns).
+(logs.formats cleans it). One bite is a bounded number of whole lines, which the log writes at once;
+who may take one when is the affair of `Flow` and of the pool's share (master.turns).
+
+To look, and to write, costs far more than a line does. So whoever prints again and again is given
+a moment to print more before the next look.
 """
 
 import asyncio
 import fcntl
+import itertools
+import math
 import os
 from collections.abc import Callable
 
-from pyfpm.logs import count_lines
-from pyfpm.master.flow import LINE_BYTES, READ_BYTES, Flow, cost_of
+from pyfpm.logs import count_output_lines
+from pyfpm.master.flow import READ_BYTES, Flow, cost_of, cost_of_line
 from pyfpm.master.state import SavedPipe
 
 _READ_BYTES = 65536
-_LINES_AT_ONCE = 64
-_LINES_OF_A_FLOOD = 8
+_BITE_BYTES = 16384
+_LINES_AT_ONCE = 128
+_LINES_OF_A_FLOOD = 64
+_PAUSE_S = 0.01
 _MOST_PIPE_BYTES = 1 << 20
 """More than this an unprivileged process cannot make of a pipe (/proc/sys/fs/pipe-max-size)."""
 _LEAST_PIECE = 4096
@@ -27,7 +33,7 @@ _LAST_BYTES = 65536
 _LAST_BYTES_OF_A_FLOOD = 8192
 
 Emit = Callable[[str, str], None]
-"""Takes the stream's name (`stdout`, `stderr`) and one line."""
+"""Takes the stream's name (`stdout`, `stderr`) and one or several lines, without the last break."""
 
 
 class OutputPipe:
@@ -64,6 +70,8 @@ class OutputPipe:
         self._full_bytes = min(fcntl.fcntl(self._reader, fcntl.F_GETPIPE_SZ), _READ_BYTES) // 2
         self._was_full = False
         self._watched = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._heard_s = -math.inf
         if self._has_piece:
             self._wait()
         else:
@@ -84,9 +92,12 @@ class OutputPipe:
     def _watch(self) -> None:
         if not self._watched:
             self._watched = True
-            asyncio.get_running_loop().add_reader(self._reader, self._on_readable)
+            asyncio.get_running_loop().add_reader(self._reader, self._look)
 
     def _unwatch(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._watched:
             self._watched = False
             asyncio.get_running_loop().remove_reader(self._reader)
@@ -96,10 +107,28 @@ class OutputPipe:
         self._unwatch()
         self._flow.share.wait(self)
 
-    def _on_readable(self) -> None:
-        may_read = self._flow.share.is_open
-        if not may_read or (self._take() and self._has_piece):
+    def _look(self) -> None:
+        """Something is there, or perhaps after a pause."""
+        self._pause = None
+        if not self._flow.share.is_open:
             self._wait()
+        elif self._take():
+            self._look_again()
+        elif self._open:
+            self._watch()
+
+    def _look_again(self) -> None:
+        """After a turn, after a pause, or as soon as there is something."""
+        loop = asyncio.get_running_loop()
+        now_s, last_s = loop.time(), self._heard_s
+        self._heard_s = now_s
+        if self._has_piece:
+            self._wait()
+        elif now_s - last_s > 2 * _PAUSE_S or self._was_full:
+            self._watch()
+        else:
+            self._unwatch()
+            self._pause = loop.call_later(_PAUSE_S, self._look)
 
     def take_turn(self) -> None:
         """Take one bite; see master.turns."""
@@ -117,10 +146,10 @@ class OutputPipe:
         if not self._has_piece and not self._fill():
             return False
         if self._was_full and self._flow.is_flooded:
-            self._put_pieces(_LINES_OF_A_FLOOD)
+            self._put_lines(_LINES_OF_A_FLOOD)
             self._drop()
         else:
-            self._put_pieces(_LINES_AT_ONCE)
+            self._put_lines(_LINES_AT_ONCE)
         return True
 
     def _fill(self) -> bool:
@@ -146,30 +175,39 @@ class OutputPipe:
         """Whether there is a line, or what is too long for one."""
         return len(self._rest) > self._limit or b"\n" in self._rest
 
-    def _put_pieces(self, most: int) -> None:
-        """Emit at least one, and then as many as there is budget for."""
-        start = 0
-        try:
-            for _ in range(most):
-                size, end = self._find_piece(start)
-                if size < 0:
-                    return
-                piece, start = self._rest[start : start + size], end
-                self._put(piece)
-                if not self._flow.share.has_left:
-                    return
-        finally:
-            self._rest = self._rest[start:]
+    def _put_lines(self, most: int) -> None:
+        """Emit so many lines at once, or what has to be cut out of one that is too long."""
+        if self._has_piece:
+            self._put(self._cut(most))
 
-    def _find_piece(self, start: int) -> tuple[int, int]:
-        """The length of the piece that begins here, and where the next one does; -1 for none."""
-        end = self._rest.find(b"\n", start, start + self._limit + 1)
+    def _cut(self, most: int) -> bytes:
+        """Take so many lines, or what is too long for one, or the rest; without the last break."""
+        if lines := self._find_lines(most):
+            data = b"\n".join(lines)
+            end = len(data) + 1
+        else:
+            size, end = self._find_piece()
+            data = self._rest[:size]
+        self._rest = self._rest[end:]
+        return data
+
+    def _find_lines(self, most: int) -> list[bytes]:
+        """The first lines that have ended, as far as they are short enough."""
+        end = self._rest.rfind(b"\n", 0, _BITE_BYTES)
+        if end < 0:
+            return []
+        lines = self._rest[:end].split(b"\n", most)[:most]
+        if max(map(len, lines)) > self._limit:
+            return list(itertools.takewhile(lambda line: len(line) <= self._limit, lines))
+        return lines
+
+    def _find_piece(self) -> tuple[int, int]:
+        """The length of the first piece, and where the next one begins."""
+        end = self._rest.find(b"\n", 0, self._limit + 1)
         if end >= 0:
-            return end - start, end + 1
-        if len(self._rest) - start <= self._limit:
-            return -1, start
-        size = _whole_characters(self._rest[start : start + self._limit + 1], self._limit)
-        return size, start + size
+            return end, end + 1
+        size = _whole_characters(self._rest[: self._limit + 1], self._limit)
+        return size, size
 
     def _drop(self) -> None:
         """What was begun and has not ended stays: the line may be over before its rest comes."""
@@ -179,10 +217,14 @@ class OutputPipe:
         if size:
             self._flow.drop(size, whole.count(b"\n") + len(end))
 
-    def _put(self, piece: bytes) -> None:
-        text = piece.decode("utf-8", "backslashreplace")
-        self._flow.spend(len(text), count_lines(text))
+    def _put(self, lines: bytes) -> None:
+        self._flow.spend(*self._write(lines))
+
+    def _write(self, lines: bytes) -> tuple[int, int]:
+        """Emit one or several lines; return how long they are, and how many the log makes of it."""
+        text = lines.decode("utf-8", "backslashreplace")
         self._emit(self.stream, text)
+        return len(text), count_output_lines(text)
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -195,7 +237,7 @@ class OutputPipe:
         while left > 0 and self._fill():
             left -= _READ_BYTES
             while self._has_piece and self._flow.share.is_open:
-                self._put_pieces(_LINES_AT_ONCE)
+                self._put_lines(_LINES_AT_ONCE)
             self._keep_last_words()
 
     def close(self) -> None:
@@ -234,7 +276,7 @@ class OutputPipe:
             self._flow.drop(len(dropped), dropped.count(b"\n") + is_half)
 
     def _say_last_words(self) -> None:
-        self._put_pieces(_LINES_AT_ONCE)
+        self._put_lines(_LINES_AT_ONCE)
         if self._has_piece:
             self._flow.share.wait(self)
             return
@@ -248,16 +290,10 @@ class OutputPipe:
         self._flow.share.forget(self)
         self._flow.forget(self)
         self._keep_end(most_bytes // 2)
-        self._drop_until(_start_of_last_lines(self._rest, most_bytes // 2 // LINE_BYTES))
+        self._drop_until(_start_of_last_lines(self._rest, most_bytes // 2 // cost_of_line()))
         cost = 0
         while self._rest:
-            size, end = self._find_piece(0)
-            if size < 0:
-                size = end = len(self._rest)
-            text = self._rest[:size].decode("utf-8", "backslashreplace")
-            self._emit(self.stream, text)
-            self._rest = self._rest[end:]
-            cost += cost_of(len(text), count_lines(text))
+            cost += cost_of(*self._write(self._cut(_LINES_AT_ONCE)))
         return cost
 
 
@@ -276,6 +312,11 @@ def _whole_characters(data: bytes, most: int) -> int:
         if size == len(data) or data[size - back] & 0xC0 != 0x80:
             return size - back
     return size  # no UTF-8
+
+
+def decorate(lines: str, who: str) -> str:
+    """Each of the lines with the words who said it."""
+    return "\n".join(f'{who}: "{line}"' for line in lines.split("\n"))
 
 
 def longest_piece(log_limit: int) -> int:

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from pyfpm.config import PoolOptions
 from pyfpm.errors import SpawnError
-from pyfpm.logs import Level, Log
+from pyfpm.logs import OUTPUT, Level, Log
 from pyfpm.master.activation import PassedSockets
 from pyfpm.master.acts import act_on_processes
 from pyfpm.master.channel_mender import ChannelMender
@@ -27,7 +27,7 @@ from pyfpm.master.health import Health, PoolState
 from pyfpm.master.identity import Identity
 from pyfpm.master.ladder import Ladder
 from pyfpm.master.listeners import Listener
-from pyfpm.master.output import Emit
+from pyfpm.master.output import Emit, decorate
 from pyfpm.master.processes import Processes
 from pyfpm.master.report import publish
 from pyfpm.master.rounds import Rounds
@@ -316,21 +316,21 @@ class Pool:
             publish(self)
 
     def _output_of(self, worker: WorkerHandle) -> Emit:
-        def emit(stream: str, line: str) -> None:
+        def emit(stream: str, lines: str) -> None:
             if worker.options.decorate_workers_output:
-                line = f'child {worker.pid} said into {stream}: "{line}"'
-            self._output(stream, line, worker.pid)
+                lines = decorate(lines, f"child {worker.pid} said into {stream}")
+            self._output(stream, lines, worker.pid)
 
         return emit
 
-    def print_of_zygote(self, generation: Generation, stream: str, line: str) -> None:
-        """A zygote printed a line."""
+    def print_of_zygote(self, generation: Generation, stream: str, lines: str) -> None:
+        """A zygote printed something."""
         zygote = generation.zygotes.zygote
-        self._output(stream, line, zygote.pid if zygote is not None else None)
+        self._output(stream, lines, zygote.pid if zygote is not None else None)
 
-    def _output(self, stream: str, line: str, pid: int | None) -> None:
+    def _output(self, stream: str, lines: str, pid: int | None) -> None:
         """What a process printed; shown whatever log_level is, since it is not our word."""
-        self._log.write(Level.ALWAYS, "output", line, stream=stream, pid=pid)
+        self._log.write(Level.ALWAYS, OUTPUT, lines, stream=stream, pid=pid)
 
     # -- stopping ---------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyfpm.logs import Level, Log, LogSettings, open_log, reopen_log
+from pyfpm.logs import OUTPUT, Level, Log, LogSettings, open_log, reopen_log
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_full_disk_costs_lines_but_raises_nowhere(full_disk, tmp_path, own_loggi
     open_log(settings)
     for number in range(200):
         Log().notice("a", f"line {number} " + "x" * 200)
+        Log().write(Level.ALWAYS, OUTPUT, "\n".join(["of a worker " + "x" * 200] * 100))
     (full_disk / "error.log").rename(full_disk / "error.log.1")
     reopen_log()
     Log().notice("a", "still full")

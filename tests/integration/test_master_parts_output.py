@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import os
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ from pyfpm.master.flow import (
     LAST_WORDS_MOST,
     Flow,
 )
-from pyfpm.master.output import OutputPipe, longest_piece
+from pyfpm.master.output import _PAUSE_S, OutputPipe, longest_piece
 from pyfpm.master.turns import Turns
 
 LIMIT = 50
@@ -28,12 +29,21 @@ def plenty():
     return Flow(Log(), Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES).join(BYTES_PER_S))
 
 
+def into(lines):
+    """What takes what a pipe emits, and puts each line to these."""
+    return lambda stream, text: lines.extend((stream, line) for line in text.split("\n"))
+
+
+def texts(lines):
+    return [line for _, line in lines]
+
+
 def collect(write, *, limit=LIMIT, drain=False):
     """Run a loop while `write(descriptor)` prints, and return the lines that were emitted."""
     lines = []
 
     async def main():
-        pipe = OutputPipe("stderr", limit, lambda stream, line: lines.append(line), None, plenty())
+        pipe = OutputPipe("stderr", limit, into(lines), None, plenty())
         loop = asyncio.get_running_loop()
 
         def print_all():
@@ -53,7 +63,7 @@ def collect(write, *, limit=LIMIT, drain=False):
         return None
 
     asyncio.run(asyncio.wait_for(main(), 10))
-    return lines
+    return texts(lines)
 
 
 def writing(*pieces):
@@ -142,14 +152,105 @@ def test_flood_is_taken_in_order_while_the_writer_waits():
     assert lines[-1].startswith(f"line {count - 1} ")
 
 
+@pytest.mark.parametrize("lines", [1, 2, 500])
+def test_what_was_printed_together_is_emitted_together(lines):
+    """A write of the log costs more than a hundred lines of it, so each write takes many."""
+    said = []
+    text = "".join(f"line {number}\n" for number in range(lines))
+
+    async def main():
+        pipe = OutputPipe("stdout", LIMIT, lambda _, text: said.append(text), None, plenty())
+        os.write(pipe.writer, text.encode())
+        pipe.drain()
+        pipe.close_writer()
+        pipe.close()
+
+    asyncio.run(main())
+    assert len(said) == lines // 128 + 1
+    assert "\n".join(said) + "\n" == text
+
+
+def test_line_that_is_too_long_does_not_part_those_beside_it():
+    """It alone is cut; what stands before and after it is still written at once."""
+    said = []
+    before, long, after = ["a"] * 20, "x" * (LIMIT + 1), ["b"] * 20
+
+    async def main():
+        pipe = OutputPipe("stdout", LIMIT, lambda _, text: said.append(text), None, plenty())
+        os.write(pipe.writer, "\n".join([*before, long, *after, ""]).encode())
+        pipe.drain()
+        pipe.close_writer()
+        pipe.close()
+
+    asyncio.run(main())
+    assert said == ["\n".join(before), long[:LIMIT], "\n".join(["x", *after])]
+
+
+def test_whoever_prints_again_and_again_is_heard_a_few_times_with_much():
+    """To look for each line would cost many times what the line does; none comes late for it."""
+    said, begun_s = [], time.monotonic()
+
+    async def main():
+        pipe = OutputPipe("stdout", LIMIT, lambda _, text: said.append(text), None, plenty())
+
+        def print_all():
+            for number in range(1000):
+                os.write(pipe.writer, b"line %d\n" % number)
+                time.sleep(0.0002)
+
+        await asyncio.get_running_loop().run_in_executor(None, print_all)
+        pipe.drain()
+        pipe.close_writer()
+        pipe.close()
+
+    asyncio.run(main())
+    assert "\n".join(said).split("\n") == [f"line {number}" for number in range(1000)]
+    # One look for each pause, and one for each time that nothing came for longer than two.
+    assert len(said) < 3 + (time.monotonic() - begun_s) / _PAUSE_S * 1.5
+
+
+def test_what_is_printed_in_a_pause_and_then_the_end_are_both_heard():
+    """The pipe is not watched meanwhile; the process's end is noticed after it."""
+    lines = []
+
+    async def main():
+        pipe = OutputPipe("stdout", LIMIT, into(lines), None, plenty())
+        async with asyncio.timeout(10):
+            while pipe._pause is None:
+                os.write(pipe.writer, b"again\n")
+                await asyncio.sleep(0.001)
+            os.write(pipe.writer, b"in the pause\nhalf a line")
+            pipe.close_writer()
+            while pipe._open:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert texts(lines)[-3:] == ["again", "in the pause", "half a line"]
+
+
+def test_pipe_that_is_closed_in_a_pause_is_looked_at_no_more():
+    """Its descriptor is another file's by then."""
+
+    async def main():
+        pipe = OutputPipe("stdout", LIMIT, into([]), None, plenty())
+        async with asyncio.timeout(10):
+            while pipe._pause is None:
+                os.write(pipe.writer, b"again\n")
+                await asyncio.sleep(0.001)
+        timer = pipe._pause
+        pipe.close_writer()
+        pipe.close()
+        assert timer.cancelled()
+
+    asyncio.run(main())
+
+
 def test_drain_does_not_wait_for_children_that_keep_the_pipe():
     """The worker has ended, a program that it started has not."""
     lines = []
 
     async def main():
-        pipe = OutputPipe(
-            "stdout", LIMIT, lambda stream, line: lines.append((stream, line)), None, plenty()
-        )
+        pipe = OutputPipe("stdout", LIMIT, into(lines), None, plenty())
         os.write(pipe.writer, b"last words\nand ha")
         pipe.drain()
         assert lines == [("stdout", "last words")]
@@ -180,7 +281,7 @@ def test_last_words_of_a_process_that_printed_too_much_are_kept(is_last_line_who
     flow = plenty()
 
     async def main():
-        pipe = OutputPipe("stderr", LIMIT, lambda _, line: lines.append(line), None, flow)
+        pipe = OutputPipe("stderr", LIMIT, into(lines), None, flow)
         dry(flow)
         text = "noise\n" * 9000 + "\n".join(TRACEBACK) + "\n" * is_last_line_whole
         os.write(pipe.writer, text.encode())
@@ -195,8 +296,8 @@ def test_last_words_of_a_process_that_printed_too_much_are_kept(is_last_line_who
                 await asyncio.sleep(0.01)
 
     asyncio.run(main())
-    assert lines[-len(TRACEBACK) :] == TRACEBACK
-    assert 0 < lines.count("noise") < 9000 / 4
+    assert texts(lines)[-len(TRACEBACK) :] == TRACEBACK
+    assert 0 < texts(lines).count("noise") < 9000 / 4
 
 
 def test_last_words_are_bounded_in_number():
@@ -225,7 +326,7 @@ def test_worker_that_ends_with_a_long_text_loses_nothing_of_it():
 
     async def main():
         flow = plenty()
-        pipe = OutputPipe("stderr", LIMIT, lambda _, line: lines.append(line), None, flow)
+        pipe = OutputPipe("stderr", LIMIT, into(lines), None, flow)
         os.write(pipe.writer, text)
         pipe.close_writer()
         pipe.drain()
@@ -235,7 +336,7 @@ def test_worker_that_ends_with_a_long_text_loses_nothing_of_it():
                 await asyncio.sleep(0.01)
 
     asyncio.run(main())
-    assert lines == text.decode().splitlines()
+    assert texts(lines) == text.decode().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -287,8 +388,7 @@ def test_last_words_that_wait_for_their_turn_are_written_at_the_end(processes, i
         for number in range(processes):
             lines = found[number] = []
             for stream in ("stdout", "stderr"):
-                emit = lambda name, line, lines=lines: lines.append((name, line))  # noqa: E731
-                pipe = OutputPipe(stream, LIMIT, emit, None, flow)
+                pipe = OutputPipe(stream, LIMIT, into(lines), None, flow)
                 os.write(pipe.writer, text.encode())
                 pipe.close_writer()
                 pipe.drain()
@@ -339,10 +439,7 @@ def test_two_streams_are_kept_apart():
 
     async def main():
         pipes = [
-            OutputPipe(
-                name, LIMIT, lambda stream, line: lines.append((stream, line)), None, plenty()
-            )
-            for name in ("stdout", "stderr")
+            OutputPipe(name, LIMIT, into(lines), None, plenty()) for name in ("stdout", "stderr")
         ]
         for piece in (b"a", b"b\n"):
             for pipe in pipes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfpm.logs import Level, count_lines
+from pyfpm.logs import OUTPUT, Level, count_lines, count_output_lines
 from pyfpm.logs.formats import LINES_MOST, JsonFormatter, TextFormatter, clean, cut
 from pyfpm.logs.levels import name_of
 
@@ -167,6 +167,40 @@ def test_what_a_worker_prints_is_continued_on_the_next_line(text, limit):
     assert all(line[len("[21-Nov-2026 10:00:00]") :].startswith(prefix[22:]) for line in lines)
     shown = "".join(line[len(prefix) :] for line in lines)
     assert shown == "".join(map(clean, text.splitlines()))
+
+
+# What ends a line for some readers, what is made visible, what is longer in the log than it was.
+_LINE = st.text(st.sampled_from("ab é€\t\r\x0b\x0c\x1b\x85\u2028\u202e\x7f'\\"), max_size=90)
+
+
+@given(lines=st.lists(_LINE, min_size=1, max_size=8), limit=st.integers(60, 120))
+@pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
+def test_lines_of_a_worker_look_the_same_together_as_each_alone(formatter, lines, limit):
+    """However many come in one record: what one of them has changes nothing in another."""
+
+    def written(message):
+        record = record_of(message, created=NOV_21, pool="shop", event=OUTPUT)
+        record.fields = {"stream": "stdout", "pid": 7}
+        return formatter(limit).format(record)
+
+    assert written("\n".join(lines)) == "\n".join(map(written, lines))
+
+
+@given(lines=st.lists(_LINE, min_size=1, max_size=8))
+def test_lines_of_a_worker_are_counted_as_they_are_written(lines):
+    """Together they cost what they cost alone, but for the write."""
+    text = "\n".join(lines)
+    written = text_of(text, pool="shop", event=OUTPUT, limit=100_000).split("\n")
+    assert count_output_lines(text) == len(written) == sum(map(count_output_lines, lines))
+
+
+def test_line_of_a_worker_is_thinned_out_without_the_others_beside_it():
+    """One of 65,536 form feeds does not make those before and after it disappear."""
+    lines = [*map(str, range(100)), "\x0c" * 65_536, *map(str, range(100, 200))]
+    written = text_of("\n".join(lines), event=OUTPUT).split("\n")
+    shown = [line.partition("NOTICE: ")[2] for line in written]
+    assert [text for text in shown if text.isdigit()] == list(map(str, range(200)))
+    assert len(shown) == count_output_lines("\n".join(lines)) == 200 + LINES_MOST + 1
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\x0c", "\u2028"])
