@@ -12,6 +12,7 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAPPED_BITS = 96  # of ::ffff:0:0/96, where IPv4 lies in IPv6 (RFC 4291, 2.5.5.2)
 _WRITE = "write /path, unix:/path, host:port, [::1]:port or a port"
+_LONGEST_LABEL = 63  # RFC 1035, 2.3.4
 _PORT = re.compile(r"[0-9]{1,5}")
 # What systemd allows (sd_listen_fds(3)), without the characters that separate addresses here.
 _SYSTEMD_NAME = re.compile(r"[!-+\--9;-~]{1,255}")
@@ -172,4 +173,8 @@ def _host(host: str, text: str) -> str:
         raise ValueError(f"{text!r}: an IPv6 address stands in brackets, such as [::1]:9000")
     if not host:
         raise ValueError(f"{text!r} has no host; {_WRITE}")
+    if not all(1 <= len(label) <= _LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        raise ValueError(
+            f"{text!r}: each part of a host name has 1 to {_LONGEST_LABEL} characters; {_WRITE}"
+        )
     return "" if host == "*" else host

@@ -18,7 +18,10 @@ class ConfigFile:
     daemonize: bool = False
 
     def __call__(self) -> Config:
-        """The configuration, checked against this machine; ConfigError with every problem."""
+        """The configuration, checked against this machine; ConfigError with every problem.
+
+        Those that a tenant can cause for its own pool are `own_problems`.
+        """
         is_root = os.geteuid() == 0
         return load_config(
             self.path,
@@ -27,4 +30,5 @@ class ConfigFile:
             allow_root=self.allow_root,
             daemonize=self.daemonize,
             spares_others=True,
+            is_running=True,
         )

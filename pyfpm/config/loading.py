@@ -59,6 +59,7 @@ def load_config(
     daemonize: bool = False,
     check_system: bool = True,
     spares_others: bool = False,
+    is_running: bool = False,
     cores: int | None = None,
     text: str | None = None,
 ) -> Config:
@@ -73,7 +74,8 @@ def load_config(
     A folder or file of a pool can go away, or be closed, by the hand of its tenant; and where its
     sockets and logs are to be, anybody may have put something. With `spares_others` that is a
     problem of this pool alone, so that nobody keeps a service from starting, or the others from
-    being reloaded; unless it is so with all pools.
+    being reloaded. Where it is so with all pools nothing could be started; but a service that
+    `is_running` may have pools that are to end, and settings of its own that are to change.
     """
     sources = read_sources(path, environ, text)
     found = Findings(sources.problems, sources.notices)
@@ -95,6 +97,7 @@ def load_config(
             is_root=is_root,
             allow_root=allow_root,
             spares_others=spares_others,
+            spares_all=is_running,
         )
     if not pools and not found.problems:
         nothing = "no pool at all; add a [pool:NAME] section"

@@ -4,6 +4,7 @@ What root wrote is looked at by `rules`, without the machine; here each part of 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 from pyfpm.config import (
     dangers,
@@ -36,16 +37,22 @@ def check_machine(
     is_root: bool,
     allow_root: bool,
     spares_others: bool,
+    spares_all: bool,
 ) -> None:
     """Everything; `files` are those of the configuration, what else comes in is as `load_config`.
 
-    With `spares_others` problems of single pools come apart, unless every pool has one.
+    With `spares_others` problems of single pools come apart; where every pool has one, only with
+    `spares_all` as well.
     """
     found.problems += trust.check_files(files, is_root=is_root, allow_root=allow_root)
     found.notices += trust.notice_files(files, is_root=is_root, allow_root=allow_root)
     _check_main(found, *main, is_root=is_root)
     found.problems += made_files.check_shared_logs(*main, pools, is_root=is_root)
-    _check_places(found, pools, is_root=is_root, spares_others=spares_others)
+    own = _check_places(found, pools, is_root=is_root, spares_others=spares_others)
+    if len(own) < len(pools) or spares_all:
+        found.own_problems += chain.from_iterable(own.values())
+    else:
+        found.problems += chain.from_iterable(own.values())
     for draft, pool in pools:
         _check_pool(found, draft, pool, is_root=is_root, allow_root=allow_root)
     _notice_dangers(found, files, pools, is_root=is_root)
@@ -71,21 +78,18 @@ def _check_pool(
     found.notices += root_folder.notice_chroot(draft, pool)
 
 
-def _check_places(found: Findings, pools: Pools, *, is_root: bool, spares_others: bool) -> None:
-    """What is wrong with the places of a pool is its own problem where others can have done it."""
-    own: list[Problem] = []
-    spoilt: set[str] = set()
+def _check_places(
+    found: Findings, pools: Pools, *, is_root: bool, spares_others: bool
+) -> dict[str, list[Problem]]:
+    """What is wrong with the places of a pool, where others can have done it, by pool."""
+    own: dict[str, list[Problem]] = {}
     for draft, pool in pools:
         for problem in _place_problems(draft, pool, is_root=is_root):
             if is_root and spares_others and not _is_of_root_alone(problem, draft, pool):
-                own.append(problem)
-                spoilt.add(pool.name)
+                own.setdefault(pool.name, []).append(problem)
             else:
                 found.problems.append(problem)
-    if len(spoilt) == len(pools):
-        found.problems += own
-    else:
-        found.own_problems += own
+    return own
 
 
 def _place_problems(draft: Draft, pool: PoolOptions, *, is_root: bool) -> list[Problem]:

@@ -32,6 +32,9 @@ VERSION = 1
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 
+_OF_REQUEST = ("version", "command", "arguments")
+_LONGEST_REASON = 200
+
 JsonObject = dict[str, Any]
 
 
@@ -92,17 +95,22 @@ def decode_request(line: bytes) -> Request:
     client speaks another version.
     """
     fields = _decode(line, ExitCode.USAGE)
-    version = fields.get("version")
+    if "version" not in fields:
+        wanted = ", ".join(_OF_REQUEST)
+        raise _refusal(f"it has no version: expected {wanted}", ExitCode.USAGE)
+    version = fields["version"]
     if version != VERSION or isinstance(version, bool):
         raise ControlError(
-            f"control protocol version {version!r}: the master speaks version {VERSION}; "
-            "use the pyfpm that started it",
+            f"control protocol version {_shown(repr(version))}: the master speaks version"
+            f" {VERSION}; use the pyfpm that started it",
             ExitCode.USAGE,
         )
-    _expect_keys(fields, ("version", "command", "arguments"), ExitCode.USAGE)
+    _expect_keys(fields, _OF_REQUEST, ExitCode.USAGE)
     command, arguments = fields["command"], fields["arguments"]
-    if not isinstance(command, str) or not isinstance(arguments, dict):
-        raise ControlError("control request: command or arguments of a wrong type", ExitCode.USAGE)
+    if not isinstance(command, str):
+        raise _refusal("command: expected a string", ExitCode.USAGE)
+    if not isinstance(arguments, dict):
+        raise _refusal("arguments: expected an object", ExitCode.USAGE)
     return Request(command, arguments)
 
 
@@ -129,10 +137,10 @@ def decode_reply(line: bytes) -> Reply:
         case {"ok": False, "error": str(error), "exit_code": int(exit_code)}:
             _expect_keys(fields, ("ok", "error", "exit_code"), ExitCode.INTERNAL)
             if isinstance(exit_code, bool) or not 1 <= exit_code <= 255:
-                raise ControlError("control reply: exit code out of range", ExitCode.INTERNAL)
+                raise _refusal("exit code out of range", ExitCode.INTERNAL)
             return Failure(error, exit_code)
         case _:
-            raise ControlError("control reply: not a reply", ExitCode.INTERNAL)
+            raise _refusal("not a reply", ExitCode.INTERNAL)
 
 
 def _encode(fields: Mapping[str, object]) -> bytes:
@@ -147,12 +155,27 @@ def _decode(line: bytes, exit_code: int) -> JsonObject:
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-    # RecursionError: the decoder recurses once per nested bracket, and 64 KiB hold 65,536 of them.
-    except (ValueError, RecursionError) as error:
-        raise ControlError(f"control line: {error}", exit_code) from None
+    except RecursionError:  # once per nested bracket, and 64 KiB hold 65,536 of them
+        raise _refusal("nested too deeply", exit_code) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason = str(error)
+        raise _refusal(f"not JSON: {reason[:1].lower()}{reason[1:]}", exit_code) from None
+    except ValueError as error:
+        raise _refusal(str(error), exit_code) from None
     if not isinstance(fields, dict):
-        raise ControlError("control line: not a JSON object", exit_code)
+        raise _refusal("not a JSON object", exit_code)
     return fields
+
+
+def _refusal(reason: str, exit_code: int) -> ControlError:
+    """Of a line: a request is its sender's mistake, a reply that of the master."""
+    what = "control request" if exit_code == ExitCode.USAGE else "control reply"
+    return ControlError(f"{what}: {_shown(reason, _LONGEST_REASON)}", exit_code)
+
+
+def _shown(text: str, most: int = 40) -> str:
+    """What the other side wrote, as far as it helps it to be told so again."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _unique(pairs: Iterable[tuple[str, object]]) -> JsonObject:
@@ -179,4 +202,4 @@ def _refuse_constant(name: str) -> NoReturn:
 def _expect_keys(fields: JsonObject, expected: tuple[str, ...], exit_code: int) -> None:
     if set(fields) != set(expected):
         found = ", ".join(sorted(fields))
-        raise ControlError(f"control line: expected {', '.join(expected)}; got {found}", exit_code)
+        raise _refusal(f"expected {', '.join(expected)}; got {found}", exit_code)

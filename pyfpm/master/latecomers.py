@@ -1,11 +1,17 @@
-"""Pools that could not be opened when the service started: wanted, and tried again and again.
+"""Pools that are wanted and could not be opened: tried again and again.
 
 A local user, or what an earlier master left, may hold the address of one pool, or a file may stand
-in its way. The other pools start; this one comes later, when what it needs is there.
+in its way. The others start, or are reloaded; this one comes later, when what it needs is there.
+So whoever is in the way harms one pool, for as long as he is. It makes no difference whether the
+pool was wanted by the start of the service, by a reload that brought it, or by `start-pool`.
+
+A pool that runs, and is to have another address that cannot be opened, is none of these: its old
+generation serves on at the old one. Code comes into service when somebody asks for it, not in the
+minute in which a stranger lets a port go.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pyfpm.config import PoolOptions, snapshot_options
@@ -24,16 +30,23 @@ class _Latecomer:
     reason: str
     delay_s: float
     timer: asyncio.TimerHandle
+    task: asyncio.Task[None] | None = None
 
 
 class Latecomers:
     """Those of one master, by name; `attempt` opens and starts one, or says why it cannot.
 
     `attempt` raises what is wrong, with the place in the configuration; where it succeeds it calls
-    `opened`.
+    `opened`. `prepare` is awaited before: it may take its time, in which the pool may be opened,
+    forgotten or changed by others, who need not know of this try.
     """
 
-    def __init__(self, attempt: Callable[[PoolOptions], None]) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[PoolOptions], Awaitable[None]],
+        attempt: Callable[[PoolOptions], None],
+    ) -> None:
+        self._prepare = prepare
         self._attempt = attempt
         self._waiting: dict[str, _Latecomer] = {}
 
@@ -61,14 +74,17 @@ class Latecomers:
         return [self.status(name) for name in self._waiting]
 
     def wait(self, options: PoolOptions, reason: str, problem: str) -> None:
-        """Have a pool tried again; `problem` is the reason with its place in the configuration."""
+        """Have a pool tried again; `problem` is the reason with its place in the configuration.
+
+        One that waits already begins anew, with these options: somebody has just looked after it.
+        """
+        self.forget(options.name)
         self._expect(options, reason)
         self._complain(options.name, problem, _FIRST_S)
 
-    def change(self, options: PoolOptions, reason: str) -> None:
-        """It was tried out of turn, with other options perhaps: the next try is with these."""
-        late = self._waiting[options.name]
-        late.options, late.reason = options, reason
+    def explain(self, name: str, reason: str) -> None:
+        """Why it still cannot be opened."""
+        self._waiting[name].reason = reason
 
     def opened(self, name: str) -> None:
         """It waits no more."""
@@ -81,6 +97,8 @@ class Latecomers:
         if late is None:
             return False
         late.timer.cancel()
+        if late.task is not None and late.task is not asyncio.current_task():
+            late.task.cancel()
         return True
 
     def close(self) -> None:
@@ -108,7 +126,13 @@ class Latecomers:
 
     def _try(self, name: str) -> None:
         late = self._waiting[name]
+        late.task = asyncio.create_task(self._open(late))
+
+    async def _open(self, late: _Latecomer) -> None:
+        """One try; whoever opens, forgets or changes the pool meanwhile cancels it."""
+        name = late.options.name
         try:
+            await self._prepare(late.options)
             self._attempt(late.options)
         except Exception as error:  # noqa: BLE001 - a defect must not have a pool given up
             if name in self._waiting:

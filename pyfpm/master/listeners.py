@@ -21,7 +21,7 @@ from pyfpm.config import (
     is_loopback,
     open_to_all,
 )
-from pyfpm.errors import SpawnError
+from pyfpm.errors import SpawnError, reason_of
 from pyfpm.kernel.folders import find_exposure, make_folder
 from pyfpm.kernel.socket_folder import lasting_name
 from pyfpm.kernel.socket_path import (
@@ -31,6 +31,7 @@ from pyfpm.kernel.socket_path import (
     remove_file,
 )
 from pyfpm.master.activation import PassedSockets, address_of
+from pyfpm.master.hosts import Hosts, ask
 from pyfpm.master.identity import Identity, find_gid, find_uid
 
 _SOMAXCONN = "/proc/sys/net/core/somaxconn"
@@ -71,12 +72,14 @@ def open_listeners(
     identity: Identity,
     existing: Iterable[Listener] = (),
     passed: PassedSockets | None = None,
+    hosts: Hosts | None = None,
 ) -> list[Listener]:
     """A listener for every address of the pool, or none: SpawnError says which failed and why.
 
     Those among `existing` that have one of the addresses are used as they are; the others of them
     are left alone. `passed` are the sockets that `systemd:NAME` means; they are looked at anew each
-    time, since the pool may admit other clients by now.
+    time, since the pool may admit other clients by now. A host name that `hosts` has no answer for
+    is asked for, and waited for.
     """
     kept = [x for x in existing if not isinstance(x.configured, SystemdAddress)]
     passed = passed or PassedSockets()
@@ -86,14 +89,13 @@ def open_listeners(
         for address in pool.listen:
             found = [listener for listener in kept if listener.configured == address]
             if not found:
-                found = _open(address, pool, identity, passed)
+                found = _open(address, pool, identity, passed, hosts)
                 opened += found
             listeners += found
     except (OSError, SpawnError) as error:
         for listener in opened:
             listener.close()
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        reason = reason[:1].lower() + reason[1:]
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
         raise SpawnError(f"bind {format_address(address)}: {reason}") from error
     return listeners
 
@@ -112,13 +114,17 @@ def apply_settings(listener: Listener, pool: PoolOptions, identity: Identity) ->
 
 
 def _open(
-    address: ListenAddress, pool: PoolOptions, identity: Identity, passed: PassedSockets
+    address: ListenAddress,
+    pool: PoolOptions,
+    identity: Identity,
+    passed: PassedSockets,
+    hosts: Hosts | None,
 ) -> list[Listener]:
     match address:
         case UnixAddress(path):
             return [_open_unix(path, pool, identity)]
         case TcpAddress():
-            return _open_tcp(address, pool)
+            return _open_tcp(address, pool, hosts)
         case SystemdAddress(name):
             socks = passed.duplicate(name, is_limited=bool(pool.listen_allowed_clients))
             return [Listener(address_of(sock), sock, None, (0, 0), address) for sock in socks]
@@ -154,14 +160,14 @@ def _prepare_folder(folder: str, identity: Identity) -> None:
         with lasting_name(folder) as name:
             make_folder(name, 0o755)
     except OSError as error:
-        raise SpawnError(f"make its folder {folder}: {error.strerror}") from error
+        raise SpawnError(f"make its folder {folder}: {reason_of(error)}") from error
     trusted = {os.geteuid()} if identity.uid is None else {os.geteuid(), identity.uid}
     found = find_exposure(folder, trusted)
     if found is not None and found.owner is not None:
         raise SpawnError(str(found))
 
 
-def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
+def _open_tcp(address: TcpAddress, pool: PoolOptions, hosts: Hosts | None) -> list[Listener]:
     text = format_address(address)
     if not address.host:
         if socket.has_dualstack_ipv6():
@@ -169,18 +175,15 @@ def _open_tcp(address: TcpAddress, pool: PoolOptions) -> list[Listener]:
         else:  # IPv6 is switched off in many containers
             sock = _bind_tcp(socket.AF_INET, ("0.0.0.0", address.port), pool, dual=False)  # noqa: S104 - what a bare port asks for
         return [Listener(text, sock, None, (0, 0), address)]
-    found = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    unique = dict.fromkeys((family, place) for family, _, _, _, place in found)
-    for _, place in unique:
+    places = ask(address) if hosts is None else hosts.find(address)
+    for _, place in places:
         # `localhost` is what /etc/hosts or the resolver says it is.
         if not pool.listen_allowed_clients and not is_loopback(str(place[0])):
             remedy = f"listen on 127.0.0.1:{address.port}"
             raise SpawnError(open_to_all(f"{place[0]} port {address.port}", remedy))
     return [
         Listener(text, _bind_tcp(family, place, pool, dual=False), None, (0, 0), address)
-        for family, place in unique
+        for family, place in places
     ]
 
 

@@ -15,7 +15,6 @@ from typing import assert_never
 from pyfpm.config import PoolOptions
 from pyfpm.errors import SpawnError
 from pyfpm.logs import OUTPUT, Level, Log
-from pyfpm.master.activation import PassedSockets
 from pyfpm.master.acts import act_on_processes
 from pyfpm.master.channel_mender import ChannelMender
 from pyfpm.master.crashes import CrashCounter
@@ -139,9 +138,9 @@ class Pool:
         self.demand.change(generation.listeners, generation.channel, keep_s)
 
     @property
-    def passed(self) -> PassedSockets:
-        """The sockets that systemd passed to the master."""
-        return self._setting.passed
+    def setting(self) -> Setting:
+        """What it shares with the other pools."""
+        return self._setting
 
     def room(self) -> int:
         """How many more processes process.max allows."""

@@ -1,7 +1,7 @@
 """All pools of the master: which run, which are stopped or late, and how they come and go."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyfpm.config import Config, PoolOptions, restore_pool
 from pyfpm.control import ExitCode
@@ -33,8 +33,9 @@ class Pools:
         self.config = config
         self.running: dict[str, Pool] = {}
         self.stopped: dict[str, PoolOptions] = {}
-        self.late = Latecomers(self._try_late)
+        self.late = Latecomers(self.look_up, self._try_late)
         self._setting = setting
+        self._is_ending = False
 
     # -- the whole service ------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ class Pools:
         if failures and not self.running:
             raise ConfigError(self._problem(name, why) for name, why in failures.items())
         for name, why in failures.items():
-            self.late.wait(self.config.pools[name], str(why), str(self._problem(name, why)))
+            self._come_late(self.config.pools[name], why)
 
     def start_all(self) -> None:
         """Start what was opened, by priority."""
@@ -82,7 +83,8 @@ class Pools:
                 pass
 
     async def stop_all(self) -> None:
-        """End every pool, and wait for it."""
+        """End every pool, and wait for it; none is opened any more."""
+        self._is_ending = True
         self.late.close()
         order = sorted(self.running.values(), key=lambda pool: -pool.options.priority)
         timeout_s = self._setting.main.process_control_timeout
@@ -126,6 +128,16 @@ class Pools:
             raise ControlError(f"pool {name} has no workers to replace: {pool.health.reason}")
         return await restart_pool(pool, progress)
 
+    async def look_up(self, options: PoolOptions, spare: Iterable[Listener] = ()) -> None:
+        """Ask for the host names that a pool listens on, save where it has, or gets, listeners.
+
+        To be awaited before it is decided what becomes of the pool: that takes no time then.
+        """
+        pool = self.running.get(options.name)
+        own = pool.generation.listeners if pool is not None else ()
+        known = {listener.configured for listener in (*own, *spare)}
+        await self._setting.hosts.look_up(one for one in options.listen if one not in known)
+
     async def add(
         self, options: PoolOptions, progress: Progress, spare: Sequence[Listener] = ()
     ) -> None:
@@ -133,12 +145,13 @@ class Pools:
 
         It takes over those `spare` listeners of pools on their way out that have its addresses.
         """
+        if self._is_ending:
+            raise SpawnError("the service is stopping")
         try:
             pool = self._make(options, spare)
         except PyfpmError as error:
-            if options.name in self.late:
-                self.late.change(options, str(error))
-            raise
+            problem = self._come_late(options, error)
+            raise SpawnError(f"{problem}; it is tried again until it can be opened") from error
         self._enter(pool)
         progress(f"pool {options.name}: starting")
         pool.start()
@@ -172,14 +185,23 @@ class Pools:
         failures = []
         for name in names:
             try:
-                options = self.stopped.get(name) or self.late.options(name)
-                if options is None:  # another command was quicker
-                    raise SpawnError("it is running")
-                await self.add(options, progress)
+                await self._start(name, progress)
             except PyfpmError as error:
                 failures.append(f"pool {name}: {error}")
         if failures:
             raise ControlError("\n".join(failures))
+
+    async def _start(self, name: str, progress: Progress) -> None:
+        if (wanted := self._resting(name)) is not None:
+            await self.look_up(wanted)
+        options = self._resting(name)
+        if options is None:  # another command was quicker
+            raise SpawnError("it is running")
+        await self.add(options, progress)
+
+    def _resting(self, name: str) -> PoolOptions | None:
+        """The options of one that is stopped or late."""
+        return self.stopped.get(name) or self.late.options(name)
 
     async def stop(self, names: Sequence[str], *, now: bool) -> None:
         """End pools, and wait for it; kill them if `now`."""
@@ -266,10 +288,17 @@ class Pools:
         try:
             pool = self._make(options)
         except PyfpmError as error:
-            self.late.change(options, str(error))
+            self.late.explain(options.name, str(error))
             raise ConfigError([self._problem(options.name, error)]) from error
         self._enter(pool)
         pool.start()
+
+    def _come_late(self, options: PoolOptions, error: PyfpmError) -> Problem:
+        """Have one that is wanted, and could not be opened, tried again; what is wrong with it."""
+        problem = self._problem(options.name, error)
+        self.stopped.pop(options.name, None)
+        self.late.wait(options, str(error), str(problem))
+        return problem
 
     def _enter(self, pool: Pool) -> None:
         self.running[pool.name] = pool
@@ -291,7 +320,8 @@ class Pools:
 
     def _make(self, options: PoolOptions, spare: Sequence[Listener] = ()) -> Pool:
         identity = resolve_identity(options, is_root=self._setting.is_root)
-        listeners = open_listeners(options, identity, spare, self._setting.passed)
+        passed, hosts = self._setting.passed, self._setting.hosts
+        listeners = open_listeners(options, identity, spare, passed, hosts)
         try:
             for listener in listeners:
                 if listener in spare:

@@ -7,13 +7,13 @@ in the configuration that was there last.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from pyfpm.config import Config, PoolOptions
 from pyfpm.control import ExitCode
 from pyfpm.errors import ConfigError, ControlError, PyfpmError
-from pyfpm.logs import Log
+from pyfpm.logs import Level, Log
 from pyfpm.master.arguments import check_pools, check_running
 from pyfpm.master.listeners import Listener
 from pyfpm.master.pools import Pools
@@ -157,8 +157,8 @@ class Reloader:
         self._task = None
 
     async def _perform(self, batch: _Batch) -> Result:
-        def tell(text: str) -> None:
-            self._log.notice("reload", f"reload: {text}")
+        def tell(text: str, level: Level = Level.NOTICE) -> None:
+            self._log.write(level, "reload", f"reload: {text}")
             batch.tell(text)
 
         try:
@@ -168,16 +168,14 @@ class Reloader:
                 f"the configuration is refused, nothing has changed:\n{error}"
             ) from error
         for problem in config.own_problems:
-            tell(str(problem))
+            tell(str(problem), Level.ERROR)
         plan = self._plan(config, batch)
         if batch.is_whole:
             for text in self._apply_main(config):
-                tell(text)
+                tell(text, Level.WARNING)
             self._pools.config = config
         else:
-            self._pools.config.pools.update(
-                (name, config.pools[name]) for name in batch.names if name in config.pools
-            )
+            self._pools.config = _with_pools(self._pools.config, config, batch.names)
         for name in plan.idle:
             self._pools.put_aside(config.pools[name])
         work = _Work(self._pools, plan, tell)
@@ -205,13 +203,20 @@ class Reloader:
                 plan.gone.append(name)
             elif name in pools.running:
                 plan.changed.append(options)
-            elif name in pools.stopped or not options.autostart:
+            elif name in pools.stopped or not (options.autostart or name in pools.late):
                 plan.idle.append(name)
             else:
                 plan.new.append(options)
         plan.changed.sort(key=lambda options: options.priority)
         plan.new.sort(key=lambda options: options.priority)
         return plan
+
+
+def _with_pools(old: Config, new: Config, names: Collection[str]) -> Config:
+    """The old configuration with these pools of the new one; lines are those of the files now."""
+    pools = {name: options for name, options in new.pools.items() if name in names}
+    origins, inherited = new.origins, new.inherited
+    return replace(old, pools=old.pools | pools, origins=origins, inherited=inherited)
 
 
 @dataclass(slots=True)
@@ -224,10 +229,16 @@ class _Plan:
     gone: list[str] = field(default_factory=list)
 
 
+class _Tell(Protocol):
+    """Tells whoever waits, and the log; what belongs to a failure at the level of failures."""
+
+    def __call__(self, text: str, level: Level = Level.NOTICE) -> None: ...
+
+
 class _Work:
     """Carries a plan out, pool by pool; one that fails does not keep the others."""
 
-    def __init__(self, pools: Pools, plan: _Plan, tell: Progress) -> None:
+    def __init__(self, pools: Pools, plan: _Plan, tell: _Tell) -> None:
         self.failures: list[str] = []
         self.replaced: dict[str, Replaced] = {}
         self._pools = pools
@@ -237,14 +248,16 @@ class _Work:
 
     async def run(self) -> None:
         running = self._pools.running
-        leaving = [running[name] for name in self._plan.gone if name in running]
+        # At once: one that is late might come up meanwhile, at the address of a new pool perhaps.
+        gone = [name for name in self._plan.gone if not self._pools.forget(name)]
+        leaving = [running[name] for name in gone if name in running]
         spare = [x for pool in leaving for x in pool.generation.listeners]
         await asyncio.gather(
             *(self._bring(options, spare) for options in self._plan.changed),
             *(self._bring(options, spare) for options in self._plan.new),
         )
-        handed_on = self._pools.handed_on(spare, self._plan.gone)
-        await asyncio.gather(*(self._remove(name, handed_on) for name in self._plan.gone))
+        handed_on = self._pools.handed_on(spare, gone)
+        await asyncio.gather(*(self._remove(name, handed_on) for name in gone))
 
     async def _bring(self, options: PoolOptions, spare: list[Listener]) -> None:
         """What becomes of the pool is decided when its turn comes.
@@ -252,6 +265,7 @@ class _Work:
         Since it was planned it may have been stopped, or opened if it came late.
         """
         async with self._places:
+            await self._pools.look_up(options, spare)
             if options.name in self._pools.stopped:
                 self._pools.stopped[options.name] = options
                 self._tell(f"pool {options.name}: stopped meanwhile")
@@ -287,5 +301,5 @@ class _Work:
             await self._pools.remove(name, handed_on)
 
     def _fail(self, name: str, text: str) -> None:
-        self._tell(f"pool {name}: failed")
+        self._tell(f"pool {name}: failed", Level.ERROR)
         self.failures.append(f"pool {name}: {text}")

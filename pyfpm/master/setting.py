@@ -7,6 +7,7 @@ from pyfpm.config import MainOptions
 from pyfpm.master.activation import PassedSockets
 from pyfpm.master.adoption import Allowance
 from pyfpm.master.flow import ALL_BURST_BYTES, ALL_BYTES_PER_S
+from pyfpm.master.hosts import Hosts
 from pyfpm.master.link import ALL_MESSAGES_AT_ONCE, ALL_MESSAGES_PER_S
 from pyfpm.master.reaper import Reaper
 from pyfpm.master.turns import Turns
@@ -21,6 +22,7 @@ class Setting:
     master found it. `passed` are the sockets of systemd; `emergency` takes the name of a pool
     that needs a new generation. `messages` and `output` say whose processes are heard next. A
     reload changes `main`. `adopted` bounds the connections that are kept for pools without workers.
+    `hosts` knows the host names that they listen on.
     """
 
     main: MainOptions
@@ -35,3 +37,7 @@ class Setting:
     messages: Turns = field(default_factory=lambda: Turns(ALL_MESSAGES_PER_S, ALL_MESSAGES_AT_ONCE))
     adopted: Allowance = field(default_factory=Allowance)
     output: Turns = field(default_factory=lambda: Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES))
+    hosts: Hosts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hosts = Hosts(self.reaper)

@@ -95,7 +95,8 @@ class _Succession:
         most = options.pm_max_children
         pool.check_room(most + options.pm_reload_surge.of(most))
         self._spare = spare
-        listeners = open_listeners(options, identity, [*old.listeners, *spare], pool.passed)
+        existing, setting = [*old.listeners, *spare], pool.setting
+        listeners = open_listeners(options, identity, existing, setting.passed, setting.hosts)
         try:
             new = pool.generations.succeed(options, identity, listeners)
         except (OSError, PyfpmError) as error:
@@ -228,7 +229,9 @@ class _Succession:
             await self._replace(concerned)
         except SpawnError:
             if not self._pool.health.is_ending:
-                self._progress(f"pool {self._pool.name}: rolling back to generation {old.number}")
+                text = f"rolling back to generation {old.number}"
+                Log(self._pool.name).error("rolling_back", text)
+                self._progress(f"pool {self._pool.name}: {text}")
                 self._switch(new, old)
             raise
 

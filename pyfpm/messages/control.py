@@ -6,8 +6,10 @@ treats what comes from zygotes and workers as hostile.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 from pyfpm.errors import ProtocolError
 
@@ -17,6 +19,8 @@ MAX_MESSAGE_BYTES = 65536
 _MOST_CHARACTERS = 8192
 # What a cut adds to a text: the words that say how much was left out.
 _CUT_CHARACTERS = 64
+# Of what is quoted where a message is refused.
+_LONGEST_FAULT, _LONGEST_SHOWN, _MOST_SHOWN = 120, 40, 3
 # Larger than any pid, slot, count or duration in seconds, and small enough for whatever the
 # receiver computes with it: a hostile 1e300 or NaN would raise far from here.
 _MOST_NUMBER = 2**32
@@ -219,21 +223,86 @@ def encode_message(message: Message) -> bytes:
 
 def decode_message(data: bytes) -> Message:
     """The message in one datagram; ProtocolError for anything that is not exactly one."""
-    try:
-        values = json.loads(data)
-        kind = _KINDS[values.pop("kind")]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ProtocolError(f"control message: {error!r}") from error
+    values = _parse(data)
+    kind = _kind_of(values)
     wanted = {field.name: field.type for field in fields(kind)}
     if values.keys() != wanted.keys():
-        raise ProtocolError(f"control message {kind.__name__}: wrong fields")
+        expected, got = _listed(wanted) or "no fields", _listed(values) or "none"
+        expected = f"the fields {expected}" if wanted else expected
+        raise ProtocolError(f"control message {kind.__name__}: expected {expected}; got {got}")
     for name, declared in wanted.items():
         if not _is_of(values[name], declared):
-            raise ProtocolError(f"control message {kind.__name__}: {name} is not {declared}")
+            fault = _fault_of(values[name], declared)
+            raise ProtocolError(f"control message {kind.__name__}: {name}: {fault}")
     texts = [value for value in values.values() if isinstance(value, str)]
     if sum(map(len, texts)) > _MOST_CHARACTERS + len(texts) * _CUT_CHARACTERS:
         raise ProtocolError(f"control message {kind.__name__}: its texts are too long")
     return kind(**values)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except RecursionError as error:
+        raise ProtocolError("control message: nested too deeply") from error
+    except ValueError as error:
+        reason = str(error)
+        raise ProtocolError(
+            f"control message: not JSON: {reason[:1].lower()}{reason[1:_LONGEST_FAULT]}"
+        ) from error
+    if not isinstance(values, dict):
+        raise ProtocolError(f"control message: expected a JSON object, got {_sort_of(values)}")
+    return values
+
+
+def _kind_of(values: dict[str, Any]) -> type[Message]:
+    """Taken out of the values; the rest are the fields."""
+    if "kind" not in values:
+        raise ProtocolError("control message: it has no kind")
+    name = values.pop("kind")
+    if not isinstance(name, str):
+        raise ProtocolError(f"control message: its kind is {_sort_of(name)}, not a text")
+    if name not in _KINDS:
+        raise ProtocolError(f"control message: there is no kind {_shown(name)!r}")
+    return _KINDS[name]
+
+
+def _fault_of(value: object, declared: object) -> str:
+    """What is wrong with a field."""
+    got = _sort_of(value)
+    if declared is str:
+        return f"expected a text, got {'half a character' if got == 'a text' else got}"
+    if declared is bool:
+        return f"expected true or false, got {got}"
+    whole = "a whole number" if declared is int else "a number"
+    got = got.replace("a number", "another number")
+    return f"expected {whole} from 0 to {_MOST_NUMBER - 1}, got {got}"
+
+
+def _sort_of(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [_shown(name) for name in names]
+    return ", ".join([*shown[:_MOST_SHOWN], "…"] if len(shown) > _MOST_SHOWN else shown)
+
+
+def _shown(name: str) -> str:
+    known = name.encode(errors="backslashreplace").decode()
+    return known if len(known) <= _LONGEST_SHOWN else f"{known[:_LONGEST_SHOWN]}…"
 
 
 def _is_of(value: object, declared: object) -> bool:

@@ -145,7 +145,7 @@ def test_folder_that_exists_is_left_as_it_is(make, tmp_path):
 def test_missing_parent_of_the_folder_is_an_error_with_the_address(make, tmp_path):
     """A typing error in the path does not grow a tree."""
     with pytest.raises(
-        SpawnError, match=rf"bind {tmp_path}/a/b/s: make its folder .*/a/b: No such"
+        SpawnError, match=rf"bind {tmp_path}/a/b/s: make its folder .*/a/b: no such"
     ):
         open_listeners(make("listen = {0}/a/b/s"), OURSELVES)
     assert os.listdir(tmp_path) == []

@@ -109,6 +109,7 @@ def test_generation_whose_later_workers_fail_is_rolled_back():
             assert done.returncode == 1
             assert "FileExistsError" in done.stderr
             assert "rolling back" in done.stderr
+            assert master.log.find(r"ERROR: .*rolling back to generation 1")
             # Workers of the old generation import what is there now, so new code must be good.
             deploy(master, "three")
             wait_until(lambda: {p["generation"] for p in processes(master)} == {1})

@@ -6,6 +6,7 @@ At the next start of the machine all other sites must come up, and deploys of th
 import os
 import pwd
 import shutil
+import stat
 
 import pytest
 from harness.fcgi_client import fetch
@@ -105,3 +106,20 @@ def test_configuration_that_leaves_no_pool_is_refused():
     with start(prepare, pools, wait_ready=False) as fpm:
         assert fpm.process.wait(20) == 78
         fpm.log.wait_for(r"\[pool:own\] directory: ")
+
+
+def test_tenant_of_the_last_pool_keeps_no_removed_one_in_service():
+    """Nor the settings of the service as they are, by closing its own folder."""
+    with start(make_home) as fpm:
+        close(fpm.folder)
+        text = fpm.config.read_text()
+        text = text[: text.index("[pool:other]")]
+        fpm.config.write_text(text.replace("[pyfpm]", "[pyfpm]\ncontrol.mode = 0640"))
+        reloaded = fpm.command("reload")
+        assert reloaded.returncode == 1
+        assert "[pool:own] directory: " in reloaded.stderr
+        assert "the old generation serves on" in reloaded.stderr
+        assert list(fpm.status()["pools"]) == ["own"]
+        assert stat.S_IMODE((fpm.folder / "control.sock").stat().st_mode) == 0o640
+        assert fetch(fpm.address("own.sock")).body == b"own"
+        assert not (fpm.folder / "other.sock").exists()

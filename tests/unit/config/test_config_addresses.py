@@ -52,6 +52,8 @@ def test_each_form_of_an_address_is_understood(text, address):
         ("::1:9000", "an IPv6 address stands in brackets"),
         ("[::x]:9000", "no IPv6 address in its brackets"),
         ("tcp://127.0.0.1:9000", "is a URL"),
+        (f"{'a' * 64}.example:9000", "each part of a host name has 1 to 63 characters"),
+        ("shop..example:9000", "each part of a host name has 1 to 63 characters"),
         ("systemd:", "write systemd:NAME with the FileDescriptorName"),
         ("systemd:a:b", "names no socket of systemd"),
         ("systemd:" + "x" * 256, "names no socket of systemd"),
@@ -63,7 +65,9 @@ def test_anything_else_is_refused_with_the_right_forms(text, complaint):
         parse_address(text)
 
 
-_HOSTS = st.ip_addresses().map(str) | st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True)
+_HOSTS = st.ip_addresses().map(str) | st.from_regex(
+    r"[a-z][a-z0-9-]{0,62}(\.[a-z0-9-]{1,9}){0,2}\.?", fullmatch=True
+)
 # A relative path that begins with @ could be an abstract socket: write ./@name.
 _PATHS = st.text(min_size=1).filter(lambda path: not path.startswith("@") and path[-1] != "/")
 

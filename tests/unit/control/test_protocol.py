@@ -99,3 +99,60 @@ def test_line_that_is_no_reply_is_an_internal_error(line):
     with pytest.raises(ControlError) as caught:
         decode_reply(line)
     assert caught.value.exit_code == ExitCode.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"\n", "control request: not JSON: expecting value: line 2 column 1 (char 1)"),
+        (b"GET / HTTP/1.1\r\n", "control request: not JSON: expecting value: line 1"),
+        (b"\xff\xfe\n", "control request: not JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"[" * 60000 + b"\n", "control request: nested too deeply"),
+        (b"[]\n", "control request: not a JSON object"),
+        (b"{}\n", "control request: it has no version: expected version, command, arguments"),
+        (b'{"kind":"Ready"}\n', "control request: it has no version: expected version, command,"),
+        (b'{"version":1}\n', "control request: expected version, command, arguments; got version"),
+        (
+            b'{"version":1,"command":7,"arguments":{}}\n',
+            "control request: command: expected a string",
+        ),
+        (
+            b'{"version":1,"command":"status","arguments":[]}\n',
+            "control request: arguments: expected an object",
+        ),
+        (
+            b'{"version":1,"command":"s","arguments":{},"command":"t"}\n',
+            "control request: 'command' is given twice",
+        ),
+        (
+            b'{"version":1,"command":"s","arguments":{"a":NaN}}\n',
+            "control request: NaN is not JSON",
+        ),
+    ],
+)
+def test_line_that_is_no_request_is_refused_with_what_is_wrong(line, said):
+    """Whoever writes a client of their own reads this."""
+    with pytest.raises(ControlError) as caught:
+        decode_request(line)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"version": "x" * 60000},
+        {"version": 1, "command": "s", "arguments": {}, "x" * 60000: 1},
+        {"version": 1, "command": "s", "arguments": {}, **{f"x{n}": 1 for n in range(9000)}},
+    ],
+)
+def test_answer_to_a_line_that_is_no_request_is_short(fields):
+    """What a client sends is not sent back to it, nor into the log of whoever starts it."""
+    with pytest.raises(ControlError) as caught:
+        decode_request(json.dumps(fields).encode())
+    assert len(str(caught.value)) < 250
+
+
+def test_line_that_is_no_reply_says_so():
+    """It is the master's word then that was not understood."""
+    with pytest.raises(ControlError, match="control reply: not JSON"):
+        decode_reply(b"rubbish\n")

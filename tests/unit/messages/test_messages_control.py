@@ -5,7 +5,7 @@ import json
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyfpm.errors import ProtocolError
@@ -47,6 +47,7 @@ def packed(**values):
     return json.dumps(values).encode()
 
 
+@settings(deadline=None)
 @given(message=messages)
 def test_decoding_is_the_inverse_of_encoding(message):
     """What one process says is what the other one hears."""
@@ -97,6 +98,7 @@ def test_half_surrogates_from_an_application_are_sent_as_question_marks():
     assert decode_message(encode_message(BootFailed("caf\udce9"))) == BootFailed("caf?")
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_garbage_raises_protocol_error_only(data):
     """The master treats every byte as hostile."""
@@ -111,6 +113,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(kind=st.sampled_from([*_KINDS, "Message", "", None, 1, [], {}]), data=st.data())
 def test_json_of_the_wrong_shape_raises_protocol_error_only(kind, data):
     """Right names with wrong values, wrong names, nested values: refused, never a crash."""
@@ -203,3 +206,52 @@ def test_kinds_are_told_apart_on_the_wire():
         assert type(decode_message(encode_message(message))) is type(message)
     assert decode_message(encode_message(Drain(Parked.HAND_OFF))) == Drain(Parked.HAND_OFF)
     assert decode_message(encode_message(LogLine("error", "m"))) == LogLine("error", "m")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", ": not JSON: expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\xff\xff", ": not JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"[" * 60000, ": nested too deeply"),
+        (b"null", ": expected a JSON object, got null"),
+        (b"[]", ": expected a JSON object, got a list"),
+        (b'"Poke"', ": expected a JSON object, got a text"),
+        (b"1.5", ": expected a JSON object, got a number"),
+        (b"{}", ": it has no kind"),
+        (packed(kind="poke"), ": there is no kind 'poke'"),
+        (packed(kind="Poke\x1b[31m"), r": there is no kind 'Poke\x1b[31m'"),
+        (packed(kind="x" * 60000), f": there is no kind '{'x' * 40}…'"),
+        (packed(kind=["Poke"]), ": its kind is a list, not a text"),
+        (packed(kind=None), ": its kind is null, not a text"),
+        (packed(kind="Poke", extra=1), " Poke: expected no fields; got extra"),
+        (packed(kind="Poke", **{"\ud800": 1}), r" Poke: expected no fields; got \ud800"),
+        (packed(kind="Spawn", serial=1), " Spawn: expected the fields serial, slot; got serial"),
+        (packed(kind="Spawn"), " Spawn: expected the fields serial, slot; got none"),
+        (
+            packed(kind="Spawned", serial="1", pid=1),
+            " Spawned: serial: expected a whole number from 0 to 4294967295, got a text",
+        ),
+        (
+            packed(kind="Spawned", serial=1, pid=-1),
+            " Spawned: pid: expected a whole number from 0 to 4294967295, got another number",
+        ),
+        (
+            packed(kind="Ready", boot_s=True, preloaded=True, reason=""),
+            " Ready: boot_s: expected a number from 0 to 4294967295, got true or false",
+        ),
+        (
+            packed(kind="BootFailed", text="\ud800"),
+            " BootFailed: text: expected a text, got half a character",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_no_message_is_refused_with_what_is_wrong(data, said):
+    """The line in the log is for people: no name of an exception, and no more of it than needed."""
+    with pytest.raises(ProtocolError) as caught:
+        decode_message(data)
+    text = str(caught.value)
+    assert text.startswith(f"control message{said}")
+    assert "Error" not in text
+    assert len(text) < 200
