@@ -61,3 +61,12 @@ def unread_bytes(descriptor: int) -> int:
     """
     answer: int = _INT.unpack(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(_INT.size)))[0]
     return answer
+
+
+def undelivered_bytes(descriptor: int) -> int:
+    """What was sent and lies unread at the other end, in memory of the kernel's (SIOCOUTQ).
+
+    0 once the last holder of the other end has read or closed it (Linux 6.18, net/unix).
+    """
+    answer: int = _INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size)))[0]
+    return answer

@@ -1,8 +1,10 @@
-"""Which of a pool's own limits a failed boot points at.
+"""Which limit is to blame where a process cannot be started, or fails to boot.
 
 What a process says that has run into a limit names no limit: a MemoryError, a loader that cannot
 map a library, a death without a word. Whoever reads it looks for the fault in the interpreter.
 """
+
+import errno
 
 from pyfpm.config import PoolOptions
 from pyfpm.units import format_size
@@ -36,3 +38,27 @@ def _likely_limit(last: str, options: PoolOptions) -> str:
     if options.rlimit_nproc is not None and any(words in last for words in _OF_PROCESSES):
         return f"rlimit_nproc = {options.rlimit_nproc}"
     return ""
+
+
+def name_shortage(error: OSError) -> str:
+    """Why a worker could not be asked for, and what would help."""
+    match error.errno:
+        case errno.EMFILE:
+            return f"{error.strerror}: raise rlimit_files"
+        case errno.ETOOMANYREFS:
+            return (
+                f"{error.strerror}: too many descriptors lie unread in sockets: find the pool whose"
+                " zygote does not answer, raise rlimit_files, or give the master CAP_SYS_RESOURCE"
+            )
+        case errno.EAGAIN:
+            return "the zygote does not read what it is sent"
+        case _:
+            return str(error.strerror)
+
+
+def name_unread(descriptors: int) -> str:
+    """What is wrong with a pool that has left so many descriptors in sockets."""
+    return (
+        f"processes that its zygotes or workers left behind hold {descriptors} descriptors of the"
+        " master's unread: end them"
+    )

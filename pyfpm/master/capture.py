@@ -1,4 +1,7 @@
-"""A running pool as data, for the master that takes this one's place; it changes nothing."""
+"""A running pool as data, for the master that takes this one's place.
+
+It changes nothing, but that zygotes are asked at once for the workers that wait for their turn.
+"""
 
 from dataclasses import asdict
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyfpm.config import PoolOptions
 from pyfpm.master.flow import Flow
 from pyfpm.master.link import WORKER_MESSAGES_PER_S, ControlLink, OnMessage
+from pyfpm.master.orders import Orders
 from pyfpm.master.output import Emit, OutputPipe
 from pyfpm.master.stacks import StackPipe
 from pyfpm.master.state import SavedProcess
@@ -70,14 +71,19 @@ class _ProcessHandle:
             self.boot_timer.cancel()
             self.boot_timer = None
 
+    def close_pipes(self) -> None:
+        """Take what is left of the output."""
+        for pipe in self.pipes:
+            pipe.drain()
+            pipe.close()
+        self.pipes = ()
+
     def close(self) -> None:
         """Release everything; the process has ended."""
         self.booted()
         if self.link is not None:
             self.link.close()
-        for pipe in self.pipes:
-            pipe.drain()
-            pipe.close()
+        self.close_pipes()
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
@@ -106,6 +112,7 @@ class WorkerHandle(_ProcessHandle):
         self.replaces: WorkerHandle | None = None
         self.leaves_for = ""  # why it was told to go; empty for a death nobody asked for
         self.stacks: StackPipe | None = None
+        self.closed = False
 
     @property
     def options(self) -> PoolOptions:
@@ -119,9 +126,14 @@ class WorkerHandle(_ProcessHandle):
 
     def close(self) -> None:
         """Release everything; the process has ended."""
+        self.closed = True
         if self.drain_timer is not None:
             self.drain_timer.cancel()
         super().close()
+
+    def close_pipes(self) -> None:
+        """Take what is left of the output, and what is left of stacks."""
+        super().close_pipes()
         if self.stacks is not None:
             self.stacks.close()
 
@@ -137,3 +149,9 @@ class ZygoteHandle(_ProcessHandle):
         self.pid = 0
         self.ready = False
         self.failed = False  # it said why; its end is no news
+        self.orders = Orders()
+
+    def close(self) -> None:
+        """Release everything; the process has ended."""
+        self.orders.close()
+        super().close()

@@ -59,6 +59,11 @@ class Latecomers:
         """Why each of them could not be opened, by name."""
         return {name: late.reason for name, late in self._waiting.items()}
 
+    @property
+    def wanted(self) -> list[PoolOptions]:
+        """What each of them is to be opened with."""
+        return [late.options for late in self._waiting.values()]
+
     def options(self, name: str) -> PoolOptions | None:
         """What the pool is to be opened with; None if it does not wait."""
         late = self._waiting.get(name)

@@ -8,13 +8,17 @@ has used that up is not read for a while, and who does so again and again has br
 """
 
 import asyncio
+import errno
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyfpm.config import PoolOptions
 from pyfpm.errors import ProtocolError
+from pyfpm.kernel.descriptors import undelivered_bytes
 from pyfpm.master.budget import Budget
 from pyfpm.master.turns import Share
+from pyfpm.master.unread import Unread
 from pyfpm.messages import MAX_MESSAGE_BYTES, Message, Saturated, decode_message, encode_message
 
 WORKER_MESSAGES_PER_S = 200.0
@@ -57,11 +61,14 @@ class ControlLink:
         on_message: OnMessage,
         share: Share,
         messages_per_s: float = WORKER_MESSAGES_PER_S,
+        unread: Unread | None = None,
     ) -> None:
-        """`share` is that of its pool."""
+        """`share` and `unread` are those of its pool."""
         self.fault = ""
         self._sock = sock
         self._share = share
+        self._unread = unread
+        self._in_flight = 0
         self._watched = False
         self._saturated = b""  # as it was said last, in this turn
         self._on_message = on_message
@@ -79,18 +86,31 @@ class ControlLink:
         """The socket, for the next master; None where it has been hung up."""
         return self._sock.fileno() if self._open else None
 
-    def send(self, message: Message, descriptors: list[int] | None = None) -> bool:
+    @property
+    def in_flight(self) -> int:
+        """How many descriptors were sent that the process has not read, at most."""
+        if self._in_flight and (not self._open or not undelivered_bytes(self._sock.fileno())):
+            self._in_flight = 0
+        return self._in_flight
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """Whether the message left; a full socket or a dead process is False."""
-        if not self._open:
-            return False
         try:
-            if descriptors:
-                socket.send_fds(self._sock, [encode_message(message)], descriptors)
-            else:
-                self._sock.send(encode_message(message))
+            self.deliver(message, descriptors)
         except OSError:
             return False
         return True
+
+    def deliver(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; OSError where it does not leave."""
+        if not self._open:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        in_flight = self.in_flight
+        if descriptors:
+            socket.send_fds(self._sock, [encode_message(message)], descriptors)
+            self._in_flight = in_flight + len(descriptors)
+        else:
+            self._sock.send(encode_message(message))
 
     def refuse(self, fault: str) -> None:
         """The process has broken a rule: hang up, and tell whoever listens."""
@@ -102,12 +122,15 @@ class ControlLink:
     def close(self) -> None:
         """Hang up: the process on the other side sees the end of its master."""
         if self._open:
-            self._open = False
+            in_flight, self._open = self.in_flight, False
             if self._rest is not None:
                 self._rest.cancel()
             self._share.forget(self)
             self._unwatch()
-            self._sock.close()
+            if in_flight and self._unread is not None:
+                self._unread.keep(self._sock, in_flight)
+            else:
+                self._sock.close()
 
     def drain(self) -> None:
         """Read what is left of a process that has ended.

@@ -143,8 +143,8 @@ class Pool:
         return self._setting
 
     def room(self) -> int:
-        """How many more processes process.max allows."""
-        return self._setting.room()
+        """How many more processes process.max allows this pool."""
+        return self._setting.room(self.name)
 
     def check_room(self, workers: int) -> None:
         """SpawnError if the scoreboard, which outlives reloads, has no room for so many."""
@@ -206,7 +206,7 @@ class Pool:
         trial = self.generations.trial
         workers = [w for w in self.workers.by_serial.values() if w.generation is not trial]
         waiting = self.demand.is_waiting(workers)
-        view = view_of(workers, self.memory.board, waiting=waiting, room=self._setting.room())
+        view = view_of(workers, self.memory.board, waiting=waiting, room=self.room())
         if zygotes.ready is None and waiting:
             zygotes.want()
         decision = decide(view, self.limits, self.health.memory, time.monotonic())

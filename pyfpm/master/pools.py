@@ -19,8 +19,9 @@ from pyfpm.master.revival import revive_pool
 from pyfpm.master.setting import Setting
 from pyfpm.master.state import SavedMaster
 from pyfpm.master.succession import Progress, Replaced, reload_pool, renew_pool, restart_pool
+from pyfpm.master.view import limits_of
 from pyfpm.observe import PoolStatus
-from pyfpm.policy import ProcessManager
+from pyfpm.policy import ProcessManager, claim_of, room_of
 
 
 class Pools:
@@ -276,12 +277,15 @@ class Pools:
         """A line for each worker of the pool that drains."""
         return draining_lines(self.running[name]) if name in self.running else []
 
-    def room(self) -> int:
-        """How many more processes process.max allows."""
+    def room(self, name: str) -> int:
+        """How many more processes process.max allows this pool; none if it has ended."""
         most = self._setting.main.process_max
         if not most:
             return _UNBOUNDED
-        return most - sum(pool.worker_count for pool in self.running.values())
+        claims = {x.name: claim_of(x.limits, x.worker_count) for x in self.running.values()}
+        late = (claim_of(limits_of(options), 0) for options in self.late.wanted)
+        own = claims.pop(name, None)
+        return room_of(own, (*claims.values(), *late), most) if own is not None else 0
 
     def _try_late(self, options: PoolOptions) -> None:
         """Open and start one that came late; ConfigError where it still cannot be opened."""

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from pyfpm.errors import PyfpmError
+from pyfpm.kernel.listing import first_names
 from pyfpm.kernel.mounts import mount_of
 from pyfpm.kernel.pidfd import open_child, send_signal
 from pyfpm.kernel.removal import open_on_same_mount, remove_tree
@@ -40,9 +41,12 @@ from pyfpm.master.state import SavedFolder
 
 _REMOVAL_S = 5.0
 _DEATH_S = 2.0  # a process that waits for a FUSE server does not even die
-# Each is a process, and a tenant may have made as many folders of such a name as it likes.
+# Each is a process, and anybody may have made as many folders of such a name as he likes, and as
+# many files beside them: the master has milliseconds for that. What is not found among so many
+# names stays for systemd-tmpfiles, which it is not locked against any more.
 _MOST_ABANDONED = 16
-_MOST_LOOKED_AT = 1000
+_MOST_LOOKED_AT = 200
+_MOST_NAMES = 10_000
 _PREFIX = "pyfpm-tmp-"
 _RANDOM_BYTES = 8
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -156,7 +160,7 @@ class PrivateFolder:
         """What masters that were killed have left of this pool."""
         pattern = re.compile(rf"{_PREFIX}{re.escape(self._pool)}-[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
         uid = os.geteuid() if self._owner[0] is None else self._owner[0]
-        named = filter(pattern.fullmatch, os.listdir(base_fd))
+        named = filter(pattern.fullmatch, first_names(base_fd, _MOST_NAMES))
         for name in itertools.islice(named, _MOST_LOOKED_AT):
             with contextlib.suppress(OSError):  # gone meanwhile, locked, or a mount
                 descriptor = open_on_same_mount(name, base_fd)

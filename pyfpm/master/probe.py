@@ -11,13 +11,13 @@ and what it says is cut and cleaned before it reaches root's terminal.
 
 import contextlib
 import os
-import select
 import signal
 from dataclasses import replace
 from typing import NoReturn
 
 from pyfpm.config import Config, PoolOptions, Sandbox
 from pyfpm.errors import Problem, SpawnError
+from pyfpm.kernel.pidfd import reap_within, send_signal
 from pyfpm.master.attributes import RefusedError
 from pyfpm.master.grants import SandboxError
 from pyfpm.master.identity import apply_identity, environment_of, resolve_identity
@@ -27,14 +27,15 @@ from pyfpm.master.sandbox import plan_sandbox
 from pyfpm.messages import InheritedDescriptor, rehearsal
 from pyfpm.units import format_size
 
-_TIMEOUT_S = 10
+_TIMEOUT_S = 10.0
+_DEATH_S = 1.0
 _MOST_BYTES = 16 * 1024
 _MOST_CHARACTERS = 300
 # Exit codes that no other program has a reason for: /bin/true is no interpreter.
 _IS_PYTHON, _TOO_OLD, _OURS = 47, 48, 49
 
 
-def probe_pools(config: Config) -> list[Problem]:
+def probe_pools(config: Config, timeout_s: float = _TIMEOUT_S) -> list[Problem]:
     """A problem for every pool that cannot be who it is to be, or run its interpreter so.
 
     Without root all pools are who the master is, and those alone are tried that give up something:
@@ -43,27 +44,27 @@ def probe_pools(config: Config) -> list[Problem]:
     problems = []
     for name, options in config.pools.items():
         gives_up = options.rlimit_as is not None or options.sandbox is not Sandbox.OFF
-        failure = _probe(options) if gives_up or os.geteuid() == 0 else None
+        failure = _probe(options, timeout_s) if gives_up or os.geteuid() == 0 else None
         if failure is not None:
             problems.append(config.problem(f"pool:{name}", *failure))
     return problems
 
 
-def _probe(options: PoolOptions) -> tuple[str, str] | None:
+def _probe(options: PoolOptions, timeout_s: float) -> tuple[str, str] | None:
     """The key that is wrong and what is wrong with it, or None."""
-    failure = _try_once(options)
+    failure = _try_once(options, timeout_s)
     if failure is None or failure[0] != "python":
         return failure
     if options.rlimit_as is None or options.rlimit_as < 0:
         return failure
-    if _try_once(replace(options, rlimit_as=None)) is not None:
+    if _try_once(replace(options, rlimit_as=None), timeout_s) is not None:
         return failure
     _, message = failure
     limit = format_size(options.rlimit_as)
     return "rlimit_as", f"{limit} is too little to start in: {message}; raise it"
 
 
-def _try_once(options: PoolOptions) -> tuple[str, str] | None:
+def _try_once(options: PoolOptions, timeout_s: float) -> tuple[str, str] | None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     package = open_package()
     pid = os.fork()
@@ -71,15 +72,17 @@ def _try_once(options: PoolOptions) -> tuple[str, str] | None:
         _try(options, writer, package)
     os.close(writer)
     os.close(package)
-    code = _wait(pid)
+    code = _wait(pid, timeout_s)
     os.set_blocking(reader, False)  # a grandchild may hold the other end
     said = ""
     with contextlib.suppress(BlockingIOError), os.fdopen(reader, "rb") as pipe:
         said = os.read(pipe.fileno(), _MOST_BYTES).decode(errors="replace")
+    if code is None:
+        return "python", f"{options.python} did not end within {timeout_s:g} s when it was tried"
     return _verdict(options, code, _clean(said))
 
 
-def _verdict(options: PoolOptions, code: int | None, said: str) -> tuple[str, str] | None:
+def _verdict(options: PoolOptions, code: int, said: str) -> tuple[str, str] | None:
     python = options.python
     if code == _IS_PYTHON:
         return None
@@ -88,8 +91,6 @@ def _verdict(options: PoolOptions, code: int | None, said: str) -> tuple[str, st
         return key, message
     if code == _TOO_OLD:
         return "python", f"{python} is older than Python 3.11; name a newer one"
-    if code is None:
-        return "python", f"{python} did not end within {_TIMEOUT_S} s when it was tried"
     ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
     where = inside(options.chroot)
     words = f": {_last_line(said)}" if said.strip() else ""
@@ -105,17 +106,18 @@ def _clean(said: str) -> str:
     return "".join(one if one.isprintable() or one in "\t\n" else "?" for one in said)
 
 
-def _wait(pid: int) -> int | None:
-    """The exit code; None for a child that had to be killed."""
+def _wait(pid: int, timeout_s: float) -> int | None:
+    """The exit code; None for a child that did not end, or that somebody keeps from being reaped.
+
+    It is killed then. Where even that does not end it, it is left to whoever reaps after us.
+    """
     pidfd = os.pidfd_open(pid)
     try:
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        in_time = bool(poller.poll(_TIMEOUT_S * 1000))
-        if not in_time:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(status) if in_time else None
+        code = reap_within(pidfd, timeout_s)
+        if code is None:
+            send_signal(pidfd, signal.SIGKILL)
+            reap_within(pidfd, _DEATH_S)
+        return code
     finally:
         os.close(pidfd)
 

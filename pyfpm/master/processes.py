@@ -18,6 +18,7 @@ from pyfpm.kernel.memfd import create_sealed_copy
 from pyfpm.kernel.pidfd import has_ended, open_child, send_signal
 from pyfpm.kernel.process import real_uid
 from pyfpm.master.access_log import AccessLog
+from pyfpm.master.blame import name_shortage, name_unread
 from pyfpm.master.flow import Flow
 from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
 from pyfpm.master.identity import Identity
@@ -32,6 +33,7 @@ from pyfpm.master.setting import Setting
 from pyfpm.master.shared import HandOffChannel, PoolMemory
 from pyfpm.master.stacks import StackPipe
 from pyfpm.master.turns import Share
+from pyfpm.master.unread import LEFT_MOST
 from pyfpm.messages import (
     Drain,
     InheritedDescriptor,
@@ -112,7 +114,9 @@ class Processes:
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(control.close)
             most_per_s = zygote_messages_per_s(options)
-            handle.link = ControlLink(ours, on_message(handle), self.messages, most_per_s)
+            handle.link = ControlLink(
+                ours, on_message(handle), self.messages, most_per_s, self._memory.unread
+            )
             try:
                 handle.pipes = self._make_pipes(emit)
                 for pipe in handle.pipes:
@@ -164,23 +168,41 @@ class Processes:
 
     def request_worker(
         self, worker: WorkerHandle, zygote: ZygoteHandle, on_message: OnMessage, emit: Emit
-    ) -> bool:
-        """Ask the zygote for a worker; False if it does not listen now."""
-        if zygote.link is None:
-            return False
+    ) -> str:
+        """Ask the zygote for a worker, now or in its turn; why that cannot be, or nothing."""
+        link, unread = zygote.link, self._memory.unread
+        if link is None:
+            return "the zygote has hung up"
+        if unread.descriptors >= LEFT_MOST:
+            text = name_unread(unread.descriptors)
+            worker.generation.boots.boot_failed(text, worker.spawned_s)
+            return text
         worker.zygote = zygote
         try:
-            return self._send_spawn(worker, zygote.link, on_message, emit)
-        except OSError:  # out of descriptors, most likely
-            return False
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            worker.link = ControlLink(ours, on_message, self.messages, unread=unread)
+            zygote.orders.place(
+                link, control, lambda: self._send_spawn(worker, link, control, emit)
+            )
+        except OSError as error:
+            return name_shortage(error)
+        return ""
 
     def _send_spawn(
-        self, worker: WorkerHandle, zygote: ControlLink, on_message: OnMessage, emit: Emit
-    ) -> bool:
+        self, worker: WorkerHandle, zygote: ControlLink, control: socket.socket, emit: Emit
+    ) -> None:
+        if worker.closed:
+            return
+        try:
+            self._deliver_spawn(worker, zygote, control, emit)
+        except OSError:
+            worker.close_pipes()  # another try makes others
+            raise
+
+    def _deliver_spawn(
+        self, worker: WorkerHandle, zygote: ControlLink, control: socket.socket, emit: Emit
+    ) -> None:
         with ExitStack() as theirs:
-            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            theirs.callback(control.close)
-            worker.link = ControlLink(ours, on_message, self.messages)
             worker.pipes = self._make_pipes(emit)
             for pipe in worker.pipes:
                 theirs.callback(pipe.close_writer)
@@ -193,7 +215,7 @@ class Processes:
             descriptors = [control.fileno(), *writers, worker.stacks.writer]
             if self._access_log is not None:
                 descriptors.append(self._access_log.descriptor)
-            return zygote.send(spawn, descriptors)
+            zygote.deliver(spawn, descriptors)
 
     def accept_claim(self, worker: WorkerHandle, pid: int) -> bool:
         """Believe that `pid` is this worker, if nothing says that it is not.

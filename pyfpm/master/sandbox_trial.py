@@ -7,8 +7,10 @@ alone is not tried, since a program that can be executed would run; it is told f
 
 import json
 import os
+import select
 import signal
 import stat
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NoReturn
@@ -16,6 +18,7 @@ from typing import NoReturn
 from pyfpm.config import Config, PoolOptions, Sandbox
 from pyfpm.errors import PyfpmError, SpawnError
 from pyfpm.kernel.landlock import Access, read_support
+from pyfpm.kernel.pidfd import reap_within, send_signal
 from pyfpm.kernel.prctl import set_no_new_privs
 from pyfpm.master.candidates import OF_ENVIRONMENT, Candidate, find_candidates
 from pyfpm.master.grants import SandboxError
@@ -24,7 +27,9 @@ from pyfpm.master.package import open_package
 from pyfpm.master.places import Place
 from pyfpm.master.sandbox import SandboxPlan, confine, places_of, plan_sandbox, survey_of
 
-_TIMEOUT_S = 30
+_TIMEOUT_S = 30.0
+_DEATH_S = 1.0
+_READ_BYTES = 65536
 _LETTERS = {"r": Access.READ_FILE, "w": Access.WRITE_FILE, "x": Access.EXECUTE}
 # A file without a name, which is gone when it is closed, is seen by nobody.
 _FOLDER = (os.O_RDONLY | os.O_DIRECTORY, os.O_WRONLY | os.O_TMPFILE)
@@ -74,7 +79,7 @@ class Trial:
     findings: tuple[Finding, ...]
 
 
-def try_sandbox(config: Config, options: PoolOptions) -> Trial:
+def try_sandbox(config: Config, options: PoolOptions, timeout_s: float = _TIMEOUT_S) -> Trial:
     """Try the sandbox of a pool, as `on` would have it where it has none.
 
     SandboxError where it cannot be entered, SpawnError where it cannot be tried.
@@ -88,11 +93,9 @@ def try_sandbox(config: Config, options: PoolOptions) -> Trial:
     if pid == 0:
         _be_child(writer, lambda: _find_out(config, options, identity, plan))
     os.close(writer)
-    with os.fdopen(reader, "rb") as answers:
-        answer = answers.read()
-    os.waitpid(pid, 0)
+    answer = _hear_out(pid, reader, timeout_s)
     if not answer:
-        raise SpawnError(f"the trial of the sandbox did not end within {_TIMEOUT_S} s")
+        raise SpawnError(f"the trial of the sandbox did not end within {timeout_s:g} s")
     told = json.loads(answer)
     if isinstance(told, dict):
         raise SandboxError(**told)
@@ -100,9 +103,40 @@ def try_sandbox(config: Config, options: PoolOptions) -> Trial:
     return Trial(read_support().abi, identity.name, findings)
 
 
+def _hear_out(pid: int, reader: int, timeout_s: float) -> bytes:
+    """What the child writes until it closes the pipe; empty where that takes longer.
+
+    The pool's user may stop it, or have mounted a FUSE server that never answers where it looks.
+    What even SIGKILL does not end is left alone.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        return _read_within(reader, timeout_s)
+    finally:
+        os.close(reader)
+        send_signal(pidfd, signal.SIGKILL)
+        reap_within(pidfd, _DEATH_S)
+        os.close(pidfd)
+
+
+def _read_within(reader: int, timeout_s: float) -> bytes:
+    deadline_s = time.monotonic() + timeout_s
+    poller = select.poll()
+    poller.register(reader, select.POLLIN)
+    answer = bytearray()
+    while poller.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
+        data = os.read(reader, _READ_BYTES)
+        if not data:
+            return bytes(answer)
+        answer += data
+    return b""
+
+
 def _be_child(writer: int, work: Callable[[], list[Finding]]) -> NoReturn:
     try:
-        signal.alarm(_TIMEOUT_S)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):  # nobody is to wait for the end of output that it holds
+            os.dup2(null, standard)
         answer: object
         try:
             answer = [asdict(finding) for finding in work()]

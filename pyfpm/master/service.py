@@ -30,6 +30,7 @@ from pyfpm.master.pidfile import PidFile
 from pyfpm.master.pools import Pools
 from pyfpm.master.reaper import Reaper
 from pyfpm.master.reloader import Reloader
+from pyfpm.master.renewals import Renewals
 from pyfpm.master.report import status_of
 from pyfpm.master.setting import Setting
 from pyfpm.master.signals import SignalHandlers
@@ -65,8 +66,8 @@ class Master:
         self.pid_file = PidFile(config.main.pid)
         self.stop_asked = asyncio.Event()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._renewed: set[str] = set()
         self._exit_code = EXIT_OK
+        self.renewals = Renewals(self._renew)
         self.setting = Setting(
             main=config.main,
             reaper=self._reaper,
@@ -76,7 +77,7 @@ class Master:
             passed=origin.passed,
             room=self._room,
             settled=self._on_settled,
-            emergency=self._on_emergency,
+            emergency=self.renewals.begin,
         )
         self.pools = Pools(config, self.setting)
         self.reloader = Reloader(
@@ -181,14 +182,19 @@ class Master:
     # -- readiness --------------------------------------------------------------------------
 
     def _on_settled(self) -> None:
-        """Every pool that starts workers has a ready one, or has failed its first boot."""
+        """Every pool that starts workers has a ready one, or has failed its first boot.
+
+        The service ends if all have failed, but not for an ondemand pool that serves when one asks
+        or a late one that may open yet: a tenant with a bad import would take them down with it.
+        """
         if self.state != "starting":
             return
         running = self.pools.running.values()
         waited_for = [pool for pool in running if pool.options.workers_at_start]
         if not all(pool.health.settled for pool in waited_for):
             return
-        if waited_for and all(pool.health.state is PoolState.DEGRADED for pool in waited_for):
+        failed = all(pool.health.state is PoolState.DEGRADED for pool in running)
+        if waited_for and failed and not self.pools.late.reasons:
             self._log.alert("no_pool", "no pool could start its application")
             self._tell_failures()
             self._tell_terminal("no pool could start its application")
@@ -254,17 +260,8 @@ class Master:
             with contextlib.suppress(PyfpmError):
                 await self.reloader.reload((), _unheard)
 
-    def _on_emergency(self, name: str) -> None:
-        if name in self._renewed:
-            return  # one is on its way
-        self._renewed.add(name)
-        self._in_background(self._renew(name))
-
     async def _renew(self, name: str) -> None:
-        try:
-            await self.pools.renew(name)
-        finally:
-            self._renewed.discard(name)
+        await self.pools.renew(name)
 
     def _in_background(self, work: Coroutine[object, object, object]) -> None:
         """Run it to its end; what goes wrong is in the log already, or goes there."""
@@ -281,8 +278,8 @@ class Master:
 
     # -- what the commands do ---------------------------------------------------------------
 
-    def _room(self) -> int:
-        return self.pools.room()
+    def _room(self, name: str) -> int:
+        return self.pools.room(name)
 
     @property
     def generation(self) -> int:

@@ -17,12 +17,12 @@ from pyfpm.master.turns import Turns
 class Setting:
     """`package_fd` is the folder of this very package; see master.package.
 
-    `room` is how many more processes process.max allows; `settled` is called whenever a pool
-    knows for the first time whether it can serve; `soft_file_limit` is RLIMIT_NOFILE as the
-    master found it. `passed` are the sockets of systemd; `emergency` takes the name of a pool
-    that needs a new generation. `messages` and `output` say whose processes are heard next. A
-    reload changes `main`. `adopted` bounds the connections that are kept for pools without workers.
-    `hosts` knows the host names that they listen on.
+    `room` is how many more processes process.max allows the pool of this name; `settled` is called
+    whenever a pool knows for the first time whether it can serve; `soft_file_limit` is
+    RLIMIT_NOFILE as the master found it. `passed` are the sockets of systemd; `emergency` takes the
+    name of a pool that needs a new generation. `messages` and `output` say whose processes are
+    heard next. A reload changes `main`. `adopted` bounds the connections that are kept for pools
+    without workers. `hosts` knows the host names that they listen on.
     """
 
     main: MainOptions
@@ -31,7 +31,7 @@ class Setting:
     soft_file_limit: int
     is_root: bool
     passed: PassedSockets
-    room: Callable[[], int]
+    room: Callable[[str], int]
     settled: Callable[[], None]
     emergency: Callable[[str], None]
     messages: Turns = field(default_factory=lambda: Turns(ALL_MESSAGES_PER_S, ALL_MESSAGES_AT_ONCE))

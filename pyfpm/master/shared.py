@@ -14,6 +14,7 @@ from pyfpm.config import PoolOptions
 from pyfpm.kernel.descriptors import is_hung_up, unread_bytes
 from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
 from pyfpm.master.state import SavedChannel, SavedPool
+from pyfpm.master.unread import Unread
 from pyfpm.scoreboard import NOTICE_BYTES, SLOT_BYTES, Board, NoticeCopy, NoticeWriter
 from pyfpm.scoreboard.refusal import Refusal
 from pyfpm.scoreboard.slot import Word
@@ -52,7 +53,10 @@ class HandOffChannel:
 
 
 class PoolMemory:
-    """Board and notice of one pool, with the counters of workers that have ended."""
+    """Board and notice of one pool, with the counters of workers that have ended.
+
+    `unread` is what ended processes have left in their control sockets.
+    """
 
     def __init__(self, options: PoolOptions, saved: SavedPool | None = None) -> None:
         """`saved` is the pool as the master before an exec left it.
@@ -62,6 +66,7 @@ class PoolMemory:
         processes started from now on read; older ones keep the last word of the old one.
         """
         self._taken: set[int] = set()
+        self.unread = Unread()
         if saved is None:
             self.slots = max(_LEAST_SLOTS, _SLOTS_PER_CHILD * options.pm_max_children)
             self.board_fd = create_sealed(f"pyfpm-board-{options.name}", self.slots * SLOT_BYTES)
@@ -141,6 +146,7 @@ class PoolMemory:
 
     def close(self) -> None:
         """Close what the master holds; mappings go with the process."""
+        self.unread.close()
         for descriptor in (self.board_fd, self.notice_fd):
             os.close(descriptor)
 

@@ -34,6 +34,10 @@ _HEARD_S = 5.0
 _LOOK_AGAIN_S = 0.005
 _ROOM_S = 5.0
 _LISTENING = (Stage.BOOTING, Stage.IDLE, Stage.READING)
+_DRAINS = (
+    "others drain without end and have their places: they follow as these end; set"
+    " pm.drain_timeout, or end them by hand"
+)
 
 Progress = Callable[[str], None]
 """Takes a line for the operator who waits."""
@@ -164,6 +168,8 @@ class _Succession:
         """Wait a little for a place that another pool's reload took; SpawnError if none comes."""
         deadline_s = time.monotonic() + _ROOM_S
         while self._pool.room() < 1:
+            if self._pool.health.is_ending:
+                raise SpawnError("the pool is being stopped")
             if time.monotonic() > deadline_s:
                 raise SpawnError("process.max leaves no room for one more worker: raise it")
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -249,8 +255,8 @@ class _Succession:
                 async with asyncio.timeout(2 * pool.options.boot_timeout):
                     await self._until(lambda before=left: count() != before)  # type: ignore[misc]
             except TimeoutError:
-                if self._is_held_up():
-                    self._say_held_up(left)
+                if reason := self._in_the_way():
+                    self._say_held_up(left, reason)
                     return
             if count() != left:
                 left = count()
@@ -259,26 +265,27 @@ class _Succession:
                 )
         await self._until_they_stopped_listening(concerned)
 
-    def _is_held_up(self) -> bool:
-        """Whether workers that drain have every place that the surge allows.
+    def _in_the_way(self) -> str:
+        """What keeps the rest from being replaced; empty if that may still come.
 
-        A boot takes boot_timeout at most, so nothing will change until one of them ends.
+        A boot takes boot_timeout at most, so nothing will change until a drain ends, or until
+        another pool leaves room.
         """
         workers = self._pool.workers.by_serial.values()
         limits = self._pool.limits
-        is_full = len(workers) >= limits.max_children + limits.reload_surge
-        return is_full and any(not worker.serves for worker in workers)
+        drain = any(not worker.serves for worker in workers)
+        if drain and len(workers) >= limits.max_children + limits.reload_surge:
+            return _DRAINS
+        if self._pool.room() < 1:
+            return _DRAINS if drain else "process.max leaves no room: they follow when it does"
+        return ""
 
-    def _say_held_up(self, left: int) -> None:
+    def _say_held_up(self, left: int, reason: str) -> None:
         """Wait no longer: reloads come one after the other, and others wait for theirs.
 
         What is left is due, and replaced whenever there is a place.
         """
-        text = (
-            f"{counted(left, 'worker is', 'workers are')} not replaced yet, since others drain"
-            " without end and have their places: they follow as these end; set pm.drain_timeout,"
-            " or end them by hand"
-        )
+        text = f"{counted(left, 'worker is', 'workers are')} not replaced yet, since {reason}"
         Log(self._pool.name).warning("reload_held_up", text)
         self._progress(f"pool {self._pool.name}: {text}")
 

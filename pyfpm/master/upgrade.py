@@ -3,7 +3,8 @@
 rehearsal  the new code does everything once as a child; a failure ends the upgrade, and nothing
            has happened
 rest       no reload, restart or other command is under way, new clients wait in the backlog of
-           the control socket, and signals are blocked
+           the control socket, and signals are blocked; renewals that nobody asked for are put off,
+           since a tenant could have one be under way for ever
 exec       the state goes into a memfd, and the new code takes this process over: the same pid,
            children, sockets
 resume     it puts the pools together again, installs its handlers, sweeps, unblocks, and gives
@@ -43,6 +44,7 @@ from pyfpm.master.pidfile import PidFile
 from pyfpm.master.pools import Pools
 from pyfpm.master.rehearsal import rehearse
 from pyfpm.master.reloader import Reloader
+from pyfpm.master.renewals import Renewals
 from pyfpm.master.setting import Setting
 from pyfpm.master.state import SavedMaster, encode_state
 from pyfpm.master.successor import Step, successor_command
@@ -68,6 +70,7 @@ class Upgradable(Protocol):
     pid_file: PidFile
     pools: Pools
     reloader: Reloader
+    renewals: Renewals
 
 
 class Upgrade:
@@ -84,8 +87,10 @@ class Upgrade:
             raise ControlError("an upgrade is under way already")
         self._is_under_way = True
         try:
-            await self._rehearse(call)
-            await self._replace(call)
+            self._check()
+            with self._master.renewals.held():
+                await self._rehearse(call)
+                await self._replace(call)
         except ControlError as error:
             self._log.error("upgrade_failed", f"upgrade failed: {error}")
             raise
@@ -132,7 +137,6 @@ class Upgrade:
 
     async def _rehearse(self, call: Call) -> None:
         master = self._master
-        self._check()
         if not self._is_resting:
             call.progress("waiting for a reload that is under way")
         await self._rest(asyncio.get_running_loop().time() + PATIENCE_S)

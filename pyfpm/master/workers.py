@@ -104,8 +104,8 @@ class WorkerKeeper:
         luck = random.random()  # noqa: S311 - when to replace it is no secret
         worker = WorkerHandle(self.last_serial, slot, time.monotonic(), generation, luck)
         listen, emit = self.listener(worker), self.output(worker)
-        if not generation.processes.request_worker(worker, zygote, listen, emit):
-            self.log.warning("spawn_failed", "a worker could not be asked for")
+        if problem := generation.processes.request_worker(worker, zygote, listen, emit):
+            self.log.warning("spawn_failed", f"a worker could not be asked for: {problem}")
             worker.close()
             self.memory.release_slot(slot)
             return None
@@ -252,28 +252,31 @@ class WorkerKeeper:
         worker.generation.boots.boot_failed(text, worker.spawned_s)
         self.look()
 
-    def failed_to_fork(self, zygote: ZygoteHandle, serial: int, error: str) -> None:
-        """The zygote could not make the worker."""
+    def failed_to_fork(self, zygote: ZygoteHandle, serial: int, error: str) -> bool:
+        """The zygote could not make the worker; False if that is a lie: it has said the pid."""
         worker = self.by_serial.get(serial)
         if worker is not None and worker.zygote is zygote:
+            if worker.pid is not None:
+                return False
             self.forget(worker)
             worker.generation.boots.boot_failed(f"fork a worker: {error}", worker.spawned_s)
             self.look()
+        return True
 
     def forget_unclaimed(self, zygote: ZygoteHandle) -> int:
         """The zygote is gone and will report nothing more; hanging up ends what it forked.
 
         How many were forgotten.
         """
-        workers = self.by_serial.values()
-        unclaimed = [w for w in workers if w.pid is None and w.zygote is zygote]
+        unclaimed = [w for w in self.by_serial.values() if w.pid is None and w.zygote is zygote]
         for worker in unclaimed:
             self.forget(worker)
         return len(unclaimed)
 
     def forget(self, worker: WorkerHandle, *, broke_off: int = 0) -> None:
-        """Release all that the master holds for a worker; see `PoolMemory.release_slot`."""
+        """End a worker and release all that is held for it; see `PoolMemory.release_slot`."""
         if self.by_serial.pop(worker.serial, None) is not None:
+            Processes.end(worker, signal.SIGKILL)  # alive, it would be within nobody's limits
             if worker.replaces is not None:
                 worker.replaces.replacement = None
             if worker.replacement is not None:

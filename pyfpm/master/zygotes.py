@@ -35,8 +35,9 @@ _LONGEST_PAUSE_S = 30.0
 class ZygoteKeeper:
     """Starts, minds and gives back the zygote of one generation.
 
-    `on_claim(zygote, serial, pid)` and `on_spawn_failed(serial, error)` pass on what it says of
-    workers, `on_ended(zygote)` that it is gone, `look` that something changed.
+    `on_claim(zygote, serial, pid)` and `on_spawn_failed(zygote, serial, error)` pass on what it
+    says of workers (False for a failure that is a lie), `on_ended(zygote)` that it is gone, `look`
+    that something changed.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ZygoteKeeper:
         *,
         emit: Emit,
         on_claim: Callable[[ZygoteHandle, int, int], None],
-        on_spawn_failed: Callable[[ZygoteHandle, int, str], None],
+        on_spawn_failed: Callable[[ZygoteHandle, int, str], bool],
         on_ended: Callable[[ZygoteHandle], None],
         look: Callable[[], None],
     ) -> None:
@@ -82,6 +83,7 @@ class ZygoteKeeper:
         saved = None
         if self.zygote is not None:
             zygote = self.zygote
+            zygote.orders.flush()
             saved = SavedZygote(
                 process=zygote.save_process(zygote.pid),
                 started_s=zygote.started_s,
@@ -205,14 +207,15 @@ class ZygoteKeeper:
                     self._generation.boots.boot_failed(text, zygote.started_s)
                 case Spawned(serial, pid):
                     self._on_claim(zygote, serial, pid)
+                    zygote.orders.go_on(zygote.link)
                 case SpawnFailed(serial, error):
-                    self._on_spawn_failed(zygote, serial, error)
+                    if not self._on_spawn_failed(zygote, serial, error):
+                        _refuse(zygote, message)
+                    zygote.orders.go_on(zygote.link)
                 case None:
                     self._hung_up(zygote)
                 case _:  # not for the master, or not a second time
-                    if zygote.link is not None and zygote.link.descriptor is not None:
-                        what = type(message).__name__
-                        zygote.link.refuse(f"{what} is not for a zygote to say now")
+                    _refuse(zygote, message)
 
         return listen
 
@@ -308,3 +311,8 @@ class ZygoteKeeper:
             self.zygote.failed = True  # a request may come before its end, which is no news then
             self.zygote.link.close()  # it ends with its master's end of the socket
             self._end_soon(self.zygote)
+
+
+def _refuse(zygote: ZygoteHandle, message: Message) -> None:
+    if zygote.link is not None and zygote.link.descriptor is not None:
+        zygote.link.refuse(f"{type(message).__name__} is not for a zygote to say now")

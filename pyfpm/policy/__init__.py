@@ -17,10 +17,12 @@ from pyfpm.policy.boot_backoff import note_boot_failed, note_ready
 from pyfpm.policy.decide import Decision, decide
 from pyfpm.policy.limits import Limits, ProcessManager
 from pyfpm.policy.memory import Memory, note_limits_changed
+from pyfpm.policy.process_max import Claim, claim_of, room_of
 from pyfpm.policy.view import PoolView, WorkerView
 
 __all__ = [
     "Action",
+    "Claim",
     "Decision",
     "Limits",
     "Memory",
@@ -33,8 +35,10 @@ __all__ = [
     "Retire",
     "Spawn",
     "WorkerView",
+    "claim_of",
     "decide",
     "note_boot_failed",
     "note_limits_changed",
     "note_ready",
+    "room_of",
 ]

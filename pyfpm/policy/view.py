@@ -46,8 +46,8 @@ class PoolView:
 
     `waiting` says that a connection waits for a worker: a listener is readable, a hand-off
     message is unread, some worker has parked connections pending, or one of the connections that
-    the master adopted is readable. `room` is how many more processes `process.max` leaves over
-    all pools (a large number where there is no such limit).
+    the master adopted is readable. `room` is how many more processes `process.max` leaves for
+    this pool (a large number where there is no such limit).
     """
 
     workers: tuple[WorkerView, ...]

@@ -1,3 +1,5 @@
+cimport cython
+
 from pyfpm.cgi.environ cimport EnvironBuilder as EnvironBuilderType
 from pyfpm.runtime.connection cimport Connection
 
@@ -12,7 +14,10 @@ cdef class Assembly:
     cpdef Connection new_connection(self, object fd)
 
     cpdef take_whole(self, Connection connection, tuple whole)
+
+    @cython.locals(answers=list)
     cpdef bint take(self, Connection connection, bytes data, object held_bytes) except *
+
     cdef bint _is_long(self, Connection connection, object held_bytes) except *
-    cdef _take_rare(self, Connection connection, object event)
+    cdef _take_rare(self, Connection connection, object event, list answers)
     cdef _check_whole_body(self, Connection connection)

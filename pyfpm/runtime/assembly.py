@@ -16,7 +16,7 @@ from pyfpm.fastcgi import (
 )
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.connection import Connection
-from pyfpm.runtime.peer import PeerGoneError, write_all
+from pyfpm.runtime.peer import AT_ONCE, PeerGoneError, write_all
 from pyfpm.runtime.refusals import Refusals
 
 _AUTHORIZER = Role.AUTHORIZER
@@ -64,23 +64,31 @@ class Assembly:
         That is when its body is complete, or longer than request_buffer_size, or when
         `held_bytes`, what all half-sent requests hold together, leaves no room to wait for it.
         Raises BadRequest for a request that must not be run, PeerGoneError when the connection
-        has to be closed, ProtocolError as the codec does.
+        has to be closed, ProtocolError as the codec does and where the peer leaves no room for
+        what is to be answered.
         """
-        for event in connection.codec.receive(data):
-            if isinstance(event, Begin):
-                connection.request_id = event.request_id
-                connection.keep = event.keep_conn
-            elif isinstance(event, Params):
-                connection.environ = self._builder.build(event.pairs)
-                if connection.codec.role is _AUTHORIZER:
-                    _mark_authorizer(connection.environ)
-                connection.read_declared_length(self._most_body)
-            elif isinstance(event, StdinEnd):
-                connection.body_done = True
-            elif isinstance(event, Stdin):
-                connection.add_to_body(event.data)
-            else:
-                self._take_rare(connection, event)
+        answers: list[bytes] = []
+        try:
+            for event in connection.codec.receive(data):
+                if isinstance(event, Begin):
+                    connection.request_id = event.request_id
+                    connection.keep = event.keep_conn
+                elif isinstance(event, Params):
+                    connection.environ = self._builder.build(event.pairs)
+                    if connection.codec.role is _AUTHORIZER:
+                        _mark_authorizer(connection.environ)
+                    connection.read_declared_length(self._most_body)
+                elif isinstance(event, StdinEnd):
+                    connection.body_done = True
+                elif isinstance(event, Stdin):
+                    connection.add_to_body(event.data)
+                else:
+                    self._take_rare(connection, event, answers)
+        finally:
+            if answers:
+                # Together: one read may hold thousands of records to be answered, and no socket
+                # takes that many small writes, however soon its peer reads.
+                write_all(connection.fd, b"".join(answers), AT_ONCE)
         if connection.environ is None:
             return False
         if not (connection.body_done or self._is_long(connection, held_bytes)):
@@ -94,16 +102,15 @@ class Assembly:
             return True
         return held_bytes + size > self._limits.buffer_total_bytes
 
-    def _take_rare(self, connection: Connection, event: Event) -> None:
+    def _take_rare(self, connection: Connection, event: Event, answers: list[bytes]) -> None:
         if isinstance(event, Send):
             if event.fault:
                 self._refusals.note_role(event.fault, connection.fd)
-            write_all(connection.fd, event.data, self._limits.write_timeout_s)
+            answers.append(event.data)
             if event.close:
                 raise PeerGoneError("its request was refused")
         elif isinstance(event, Abort):
-            ending = encode_end(connection.request_id)
-            write_all(connection.fd, ending, self._limits.write_timeout_s)
+            answers.append(encode_end(connection.request_id))
             keep = connection.keep
             connection.codec.request_ended()
             connection.clear_request()

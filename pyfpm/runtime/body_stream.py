@@ -6,7 +6,7 @@ from pyfpm.errors import ProtocolError
 from pyfpm.fastcgi import Abort, Event, Send, StdinEnd, StdinReader
 from pyfpm.runtime.body import BodyError
 from pyfpm.runtime.connection import Connection
-from pyfpm.runtime.peer import PeerGoneError, read_into, write_all
+from pyfpm.runtime.peer import AT_ONCE, PeerGoneError, read_into, write_all
 from pyfpm.runtime.response import Response
 from pyfpm.scoreboard.refusal import Refusal
 
@@ -101,7 +101,8 @@ class BodyStream:
                 self._response.input_open = False
                 self._pass_on(self._reader.take_rest())
             case Send():
-                write_all(self._connection.fd, event.data, self._timeout_s)
+                timeout_s = AT_ONCE if self._is_over else self._timeout_s
+                write_all(self._connection.fd, event.data, timeout_s)
             case Abort():
                 raise BodyError(400, "request body: the web server aborted the request")
             case _:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pyfpm.errors import BadRequest
+from pyfpm.errors import BadRequest, ProtocolError
 from pyfpm.messages import RequestLimits
 from pyfpm.runtime.application import Application
 from pyfpm.runtime.body import StreamedBody
@@ -15,7 +15,7 @@ from pyfpm.runtime.body_stream import READ_BYTES, BodyStream
 from pyfpm.runtime.complaints import report
 from pyfpm.runtime.connection import Connection
 from pyfpm.runtime.memory_reserve import MemoryReserve
-from pyfpm.runtime.peer import PeerGoneError
+from pyfpm.runtime.peer import AT_ONCE, PeerGoneError
 from pyfpm.runtime.queue_limit import QueueLimit
 from pyfpm.runtime.refusals import Refusals
 from pyfpm.runtime.response import Response
@@ -127,14 +127,20 @@ class Exchange:
             self._access.close()
 
     def refuse(self, connection: Connection, refusal: BadRequest) -> bool:
-        """Answer a request that must not reach the application; False as in `answer`."""
+        """Answer a request that must not reach the application; False as in `answer`.
+
+        No time limit of a request runs here, so nobody is waited for.
+        """
         environ = connection.environ or {}
         method = str(environ.get("REQUEST_METHOD", "GET"))
-        response = Response(connection.fd, connection.request_id, method, self._write_timeout_s)
+        response = Response(connection.fd, connection.request_id, method, AT_ONCE)
         self.ended_ns = _monotonic_ns()
         try:
             response.fail(refusal.status, str(refusal), refusal.headers)
         except PeerGoneError:
+            return False
+        except ProtocolError as error:
+            self.refusals.note_broken(error, connection.fd)
             return False
         finally:
             if self._access is not None:

@@ -4,7 +4,7 @@ import os
 import select
 from collections.abc import Sequence
 
-from pyfpm.errors import ResponseError
+from pyfpm.errors import ProtocolError, ResponseError
 from pyfpm.runtime.time_limit import time_limit
 from pyfpm.units import counted
 
@@ -14,6 +14,13 @@ _IOV_MOST = 16
 
 _POLL_MOST_MS = 2**31 - 1  # 24 days; select.poll takes no more
 
+AT_ONCE = -1.0
+"""For a time limit: do not wait at all; ProtocolError where that would be needed.
+
+What is answered outside of a request has no time limit but this. A peer that is in step has read
+what it was sent before, so a short answer always fits.
+"""
+
 Part = bytes | memoryview
 
 
@@ -22,7 +29,10 @@ class PeerGoneError(Exception):
 
 
 def write_all(fd: int, data: Part, timeout_s: float) -> None:
-    """Write everything; PeerGoneError if the peer is gone or takes nothing for `timeout_s`."""
+    """Write everything; PeerGoneError if the peer is gone or takes nothing for `timeout_s`.
+
+    With AT_ONCE in one write, and ProtocolError if that does not take everything.
+    """
     try:
         written = os.write(fd, data)
     except BlockingIOError:
@@ -104,6 +114,8 @@ def read_into(fd: int, target: memoryview, timeout_s: float) -> int:
 
 
 def _wait(fd: int, what: int, timeout_s: float, failing: str) -> None:
+    if timeout_s == AT_ONCE:
+        raise ProtocolError("the peer does not read what it is answered")
     poller = select.poll()
     poller.register(fd, what)
     with time_limit.waiting():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import psutil
+from harness.machine import wait_until
 
 # linux/capability.h
 CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE = 19, 21, 23, 24
@@ -71,6 +72,15 @@ def children_of(pid: int) -> list[int]:
             return [int(word) for word in file.read().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+@contextlib.contextmanager
+def reaping() -> Iterator[None]:
+    """Reap, at the end, those children of this process that came meanwhile."""
+    before = set(children_of(os.getpid()))
+    yield
+    for pid in set(children_of(os.getpid())) - before:
+        wait_until(lambda pid=pid: os.waitpid(pid, os.WNOHANG)[0])
 
 
 def title_of(pid: int) -> str:

@@ -246,3 +246,36 @@ def test_zygote_that_claims_foreign_processes_gets_none_of_them():
             assert fetch(fpm.address("good.sock"), "/pid").status == 200
             assert fpm.pool_status("liar")["total processes"] == 0
             assert not ends.ended()
+
+
+TWO_TONGUED = """\
+import os, socket
+import pyfpm.runtime.departure as departure
+import pyfpm.runtime.zygote as zygote
+from pyfpm.messages import Spawned, SpawnFailed
+
+honest = zygote.Zygote._tell
+
+def tell(self, message):
+    honest(self, message)
+    if isinstance(message, Spawned):
+        honest(self, SpawnFailed(message.serial, "a lie"))
+
+zygote.Zygote._tell = tell
+departure.Departure.orphan = lambda self: None  # a worker that stays when its master hangs up
+from torture import app
+"""
+
+
+def test_worker_whose_zygote_takes_it_back_is_not_lost_sight_of():
+    """It would be no worker of anybody's: without limits, and there after its pool has ended."""
+    with Pyfpm(pool("bad", most=1) + GOOD, files={"hostile.py": TWO_TONGUED}) as fpm:
+        fault = "is killed: SpawnFailed is not for a zygote to say now"
+        fpm.log.wait_for(rf"\[pool bad\] zygote \d+ broke the rules .*{fault}")
+        (worker,) = wait_until(lambda: fpm.worker_pids("bad"))
+        assert workers_of(fpm, "bad") == [worker]
+        for name in ("bad", "good"):
+            assert fetch(fpm.address(f"{name}.sock"), "/pid").status == 200
+        with watching(worker) as ends:
+            assert fpm.command("stop", "bad", "--now").returncode == 0
+            ends.wait()

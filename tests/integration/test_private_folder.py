@@ -1,16 +1,14 @@
 """What a tenant leaves in its private temporary folder, and what becomes of it with the pool."""
 
-import ctypes
 import os
 import pwd
 import shutil
-import struct
 import subprocess
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from harness.deaf_fuse import DeafFuse
 from harness.machine import IS_ROOT, POOL_USER, needs_sandbox
 from harness.master import Pyfpm
 from harness.sandbox_app import FILES, Site, pool
@@ -21,8 +19,6 @@ POOL = pool("sandbox = on", name="left")
 # Beyond what Python recurses and what a process may open; removed in seconds by a starved machine.
 DEEP = 1_200
 REMOVE = "could not be removed"
-MS_NOSUID_NODEV, MNT_FORCE, MNT_DETACH = 6, 1, 2
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
@@ -133,38 +129,6 @@ def test_what_is_mounted_there_is_left_alone(where, as_root, tmp_path):
             else:
                 assert f"something else is in the place of {folder}:" in fpm.log.text()
         assert not (folder / "other").exists() or where == "itself"
-
-
-class DeafFuse:
-    """A FUSE mount whose server takes requests and never answers: whoever asks it, waits."""
-
-    def __init__(self, folder):
-        self.device = os.open("/dev/fuse", os.O_RDWR)
-        self.folder = folder
-        options = f"fd={self.device},rootmode=40000,user_id=0,group_id=0,allow_other"
-        if libc.mount(
-            b"deaf", os.fsencode(folder), b"fuse.deaf", MS_NOSUID_NODEV, options.encode()
-        ):
-            os.close(self.device)
-            pytest.skip("no FUSE mounts can be made here")
-        head = os.read(self.device, 65536)  # FUSE_INIT
-        unique = struct.unpack_from("<Q", head, 8)[0]
-        body = struct.pack("<IIIIHHIIHHI28x", 7, 31, 0, 0, 12, 10, 4096, 0, 0, 0, 0)
-        os.write(self.device, struct.pack("<IiQ", 16 + len(body), 0, unique) + body)
-        self.thread = threading.Thread(target=self._listen, daemon=True)
-        self.thread.start()
-
-    def _listen(self):
-        with suppress(OSError):
-            while os.read(self.device, 65536):
-                pass
-
-    def close(self):
-        """Every request that waits ends with an error."""
-        for flag in (MNT_FORCE, MNT_DETACH):
-            libc.umount2(os.fsencode(self.folder), flag)
-        self.thread.join(10)
-        os.close(self.device)
 
 
 @pytest.mark.parametrize("where", ["inside", "itself", "beside"])

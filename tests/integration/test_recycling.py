@@ -92,13 +92,18 @@ def test_worker_with_too_much_memory_is_replaced_after_its_request():
 
 
 def test_recycle_is_put_off_where_there_is_no_room():
-    """process.max counts everybody: the worker serves on, and goes when there is room."""
+    """process.max counts everybody: the worker serves on, and goes when there is room.
+
+    When the others sleep there are two places, and the last one stays theirs.
+    """
     pools = POOL.format(pm="static", children=1) + "pm.max_requests = 3\n"
-    pools += "[pool:blog]\napp = hello:app\nlisten = %(here)s/blog.sock\npm = ondemand\n"
-    pools += "pm.max_children = 1\npm.process_idle_timeout = 1s\n"
-    with Pyfpm(pools, main="process.max = 2") as master:
-        with master.client("blog.sock") as blog:
+    for name in ("blog", "wiki"):
+        pools += f"[pool:{name}]\napp = hello:app\nlisten = %(here)s/{name}.sock\npm = ondemand\n"
+        pools += "pm.max_children = 1\npm.process_idle_timeout = 1s\n"
+    with Pyfpm(pools, main="process.max = 3") as master:
+        with master.client("blog.sock") as blog, master.client("wiki.sock") as wiki:
             blog.request("/", keep=True)
+            wiki.request("/", keep=True)
             (old,) = master.worker_pids("shop")
             with master.client("shop.sock") as client:
                 pids = {int(client.request("/pid", keep=True).body) for _ in range(20)}

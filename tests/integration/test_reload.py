@@ -135,8 +135,10 @@ def test_surge_bounds_the_processes_and_capacity_never_dips():
 
         watcher = threading.Thread(target=count)
         watcher.start()
-        for _ in range(3):
+        reloads = 0
+        while reloads < 3 or (len(idle) <= 20 and watcher.is_alive()):
             master.control("reload")
+            reloads += 1
         stop.set()
         watcher.join()
         assert max(counts) <= 6

@@ -3,8 +3,14 @@
 import os
 
 import pytest
+from harness.deaf_fuse import DeafFuse
 from harness.machine import IS_ROOT, POOL_USER, make_venv, needs_sandbox, temporary_folder
 from harness.master import run_pyfpm
+from harness.processes import reaping
+
+from pyfpm.config import load_text
+from pyfpm.errors import SpawnError
+from pyfpm.master import try_sandbox
 
 pytestmark = needs_sandbox
 
@@ -185,3 +191,18 @@ def test_pool_that_there_is_not_is_wrong_usage(folder):
     done = check(folder, pool="shp")
     assert done.returncode == 64
     assert "no pool 'shp'; there are: shop" in done.stderr
+
+
+def test_place_that_never_answers_ends_the_trial_and_not_the_check(folder, as_root):
+    """A tenant may mount FUSE where it looks, and then not even SIGKILL ends who waits there."""
+    text = CONFIG.format(user="", lines=f"environment = DATA='{folder}/data/deaf/file'")
+    config = load_text(text, str(folder / "pyfpm.conf"), {}, is_root=True, allow_root=True)
+    assert try_sandbox(config, config.pools["shop"]).findings
+    (folder / "data/deaf").mkdir()
+    with reaping():
+        deaf = DeafFuse(folder / "data/deaf")
+        try:
+            with pytest.raises(SpawnError, match="did not end within 3 s"):
+                try_sandbox(config, config.pools["shop"], timeout_s=3)
+        finally:
+            deaf.close()

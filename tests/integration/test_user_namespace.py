@@ -148,7 +148,8 @@ def test_two_pools_of_two_users_serve_and_the_logs_are_files():
             assert process_fields(pid)["Uid"].split() == [str(uid)] * 4
         log = fpm.folder / "one.log"
         wait_until(lambda: re.search(r"GET /pid", log.read_text()))
-        assert "ready to handle connections" in (fpm.folder / "e.log").read_text()
+        errors = fpm.folder / "e.log"
+        wait_until(lambda: "ready to handle connections" in errors.read_text())
 
 
 def test_user_that_the_namespace_does_not_know_is_named(folder):
