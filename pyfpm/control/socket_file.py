@@ -16,6 +16,7 @@ from typing import Self
 
 from pyfpm.control.protocol import ExitCode
 from pyfpm.errors import ControlError, SpawnError, reason_of
+from pyfpm.kernel.bare_socket import BareSocket
 from pyfpm.kernel.sock_diag import read_file_inode
 from pyfpm.kernel.socket_path import (
     answering_pid,
@@ -52,7 +53,7 @@ class SocketFile:
         path = os.path.abspath(path)
         access = _may_give(_user_id(owner), _group_id(group))
         temporary = os.path.join(os.path.dirname(path), f".ctl-{os.getpid()}")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = BareSocket()
         try:
             identity = _bind(sock, temporary)
             try:
@@ -81,7 +82,7 @@ class SocketFile:
             is_ours = facts.st_ino & 0xFFFFFFFF == read_file_inode(sock)
         except OSError:
             is_ours = False
-        return cls(path, sock, (facts.st_dev, facts.st_ino) if is_ours else None)
+        return cls(path, BareSocket.around(sock), (facts.st_dev, facts.st_ino) if is_ours else None)
 
     def change(self, *, owner: str | None, group: str | None, mode: int) -> None:
         """Give the file another owner, group and mode; ControlError where that is not possible.

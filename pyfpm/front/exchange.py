@@ -23,6 +23,7 @@ from pyfpm.fastcgi import (
     encode_params,
     encode_stdin,
 )
+from pyfpm.kernel.bare_socket import refuse_descriptors
 
 PIECE_BYTES = 32 * 1024
 REQUEST_ID = 1  # one request a connection, as nginx and Apache do
@@ -53,6 +54,7 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
         match address:
             case UnixAddress(path):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                refuse_descriptors(sock)
                 sock.settimeout(timeout_s)
                 try:
                     sock.connect(path)

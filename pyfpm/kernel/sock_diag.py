@@ -6,6 +6,7 @@ queue and the backlog. PHP-FPM reads the first alone and reports 0 on Unix socke
 names the inode of the file that a socket was bound to, under whatever name it stands now.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -41,6 +42,9 @@ def read_listen_queue(listener: socket.socket) -> ListenQueue:
     """The queue of a listening TCP or Unix socket; OSError where the kernel does not say."""
     if listener.family == socket.AF_UNIX:
         return ListenQueue(*_ask_unix(listener, _UDIAG_SHOW_RQLEN, _UNIX_DIAG_RQLEN))
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        # TCP_INFO locks whatever does not listen, and who holds it too may have it locked for ever.
+        raise OSError(errno.EINVAL, "it does not listen")
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
     return ListenQueue(*_PAIR.unpack_from(info, _TCP_INFO_UNACKED_AT))
 

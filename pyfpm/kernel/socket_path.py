@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator
 
 from pyfpm.errors import SpawnError
+from pyfpm.kernel.bare_socket import BareSocket
 from pyfpm.kernel.sock_diag import read_file_inode
 from pyfpm.kernel.steps import FileIdentity
 
@@ -49,7 +50,7 @@ def clear_stale_socket(path: str) -> None:
 
 def answering_pid(path: str) -> int | None:
     """The process that called listen(2) on the Unix socket `path`; None where that is unknown."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with BareSocket() as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) != 0:
             return None
@@ -61,7 +62,7 @@ def answering_pid(path: str) -> int | None:
 
 def is_answered(path: str) -> bool:
     """Whether a server listens on the Unix socket `path`; OSError where that cannot be told."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with BareSocket() as probe:
         probe.setblocking(False)  # a full backlog is EAGAIN, which is somebody's backlog
         code = probe.connect_ex(path)
     if code in (errno.ECONNREFUSED, errno.ENOENT):

@@ -15,6 +15,7 @@ from typing import Self
 
 from pyfpm.config import TcpAddress, format_address, is_loopback, open_to_all
 from pyfpm.errors import SpawnError
+from pyfpm.kernel.bare_socket import refuse_descriptors
 
 _FIRST = 3
 _LISTEN_PID = "LISTEN_PID"
@@ -130,6 +131,7 @@ def _check(sock: socket.socket, number: int, *, is_limited: bool) -> None:
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise SpawnError(f"descriptor {number} does not listen; set Accept=no in its unit")
     if sock.family == socket.AF_UNIX:
+        refuse_descriptors(sock)
         return
     # Accepted sockets inherit it: one small write per response must not wait for an ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,28 +1,26 @@
 """Parked connections of a pool that has no worker (DESIGN 4).
 
-The last worker to leave puts its idle kept connections into the hand-off channel, where the
-master finds them. It never reads a byte from them: it waits until one is readable, which calls
-for a worker, and puts it back into the channel once there is one. Closing them instead would cost
-POSTs, because a web server may be sending on a connection at the moment it is closed.
+The last worker to leave puts its idle kept connections into the hand-off channel, from which the
+master has them taken out (master.doorman). It never reads a byte from them: it waits until one is
+readable, which calls for a worker, and puts it back into the channel once there is one. Closing
+them instead would cost POSTs, because a web server may be sending on a connection at the moment it
+is closed.
 
-The descriptors come from workers and may be anything. Only connected stream sockets are kept,
-at most `MOST` of them and a sixteenth of the master's descriptors, and of all pools together a
-quarter (see Allowance); what is beyond waits in the channel, and its worker with it.
+They are connected stream sockets, at most `MOST` of them and a sixteenth of the master's
+descriptors, and of all pools together a quarter (see Allowance); what is beyond waits in the
+channel. Workers had them, and may have prepared them so that their close waits: they are given up
+to others (master.disposals).
 """
 
-import os
 import resource
 import select
 import socket
-import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
-from pyfpm.kernel.descriptors import (
-    is_hung_up,
-    receive_with_descriptors,
-    send_with_descriptors,
-    unread_bytes,
-)
+from pyfpm.kernel.descriptors import send_with_descriptors
+from pyfpm.master.examiner import MOST as MOST_EXAMINED
+from pyfpm.master.examiner import Examiner
 
 MOST = 4096
 _BATCH = 64
@@ -53,12 +51,11 @@ class Allowance:
         """A pool has ended."""
         self._pools -= 1
 
-    def has_room_for(self, held: int) -> bool:
-        """Whether a pool that keeps `held` may keep one more."""
-        if held >= min(MOST, self._descriptors // 16):
-            return False
+    def room(self, held: int) -> int:
+        """How many more a pool that keeps `held` may keep; zero or less for none."""
         most = self._descriptors // 4
-        return self.held < most or held < most // self._pools
+        of_all = max(most - self.held, most // self._pools - held)
+        return min(min(MOST, self._descriptors // 16) - held, of_all)
 
 
 class Adoption:
@@ -66,18 +63,22 @@ class Adoption:
 
     def __init__(
         self,
-        channel_receive: socket.socket,
         channel_send: socket.socket,
-        allowance: Allowance | None = None,
+        allowance: Allowance,
+        give_up: Callable[[int], None],
+        examiner: Examiner,
+        look: Callable[[], None],
     ) -> None:
-        self._receive = channel_receive
+        """`look` is called when a connection turns out to wait for a worker after all."""
         self._send = channel_send
         self._epoll = select.epoll()
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance
         self._allowance.join(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self.may_hold_more = False
-        self.taken = 0
-        """How many messages were last taken out of the channel."""
+        self._give_up = give_up
+        self._examiner = examiner
+        self._look = look
+        self._doubtful: set[int] = set()  # the peer is gone; whether it has sent something?
+        self._asked: set[int] = set()  # those that the examiner looks at
         self._deadlines: dict[int, float] = {}
         self._readable: set[int] = set()
 
@@ -85,9 +86,9 @@ class Adoption:
         return len(self._deadlines)
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more may be taken out of the channel."""
-        return not self._allowance.has_room_for(len(self._deadlines))
+    def room(self) -> int:
+        """How many more may be taken out of the channel; zero or less for none."""
+        return self._allowance.room(len(self._deadlines))
 
     @property
     def has_readable(self) -> bool:
@@ -105,39 +106,13 @@ class Adoption:
     def resume(self, saved: Iterable[tuple[int, float]]) -> None:
         """Keep the connections of the master before an exec; what is readable shows again."""
         for fd, deadline_s in saved:
-            self._keep(fd, deadline_s)
+            self.keep(fd, deadline_s)
 
-    def _keep(self, fd: int, deadline_s: float) -> None:
+    def keep(self, fd: int, deadline_s: float) -> None:
+        """Adopt a connection, until a time (monotonic)."""
         self._deadlines[fd] = deadline_s
         self._epoll.register(fd, _WANTED)
         self._allowance.held += 1
-
-    def adopt_waiting(self, now_s: float, keep_s: float) -> int:
-        """Take connections out of the channel; how many were kept.
-
-        `may_hold_more` says afterwards whether this ended before the channel was empty.
-        """
-        kept = self.taken = 0
-        self.may_hold_more = False
-        for _ in range(_BATCH):
-            if self.is_full:
-                return kept
-            try:
-                data, descriptors, _ = receive_with_descriptors(self._receive, 16, 1)
-            except OSError:
-                return kept
-            self.taken += 1
-            if not descriptors:
-                if not data and is_hung_up(self._receive.fileno()):
-                    return kept  # a worker has shut it down: it would be at its end for ever
-                continue
-            if _is_connection(descriptors[0]):
-                self._keep(descriptors[0], now_s + keep_s)
-                kept += 1
-            else:
-                os.close(descriptors[0])
-        self.may_hold_more = True
-        return kept
 
     def notice_readable(self) -> None:
         """Remember who became readable, once each.
@@ -145,10 +120,31 @@ class Adoption:
         A connection that the web server closed without sending anything more is closed here.
         """
         for fd, events in self._epoll.poll(0, _BATCH):
-            if events & _GONE and not _unread(fd):
-                self._drop(fd)
+            if events & _GONE:
+                self._doubtful.add(fd)
             else:
                 self._readable.add(fd)
+        self._settle_doubts()
+
+    def _settle_doubts(self) -> None:
+        if self._examiner.is_stuck:
+            for fd in list(self._doubtful):
+                self._drop(fd)
+        if self._doubtful and not self._examiner.is_busy:
+            self._asked = set(islice(self._doubtful, MOST_EXAMINED))
+            self._doubtful -= self._asked
+            self._examiner.examine(frozenset(self._asked), self._found)
+
+    def _found(self, unread: set[int]) -> None:
+        asked, self._asked = self._asked, set()
+        for fd in asked:
+            if fd in unread:
+                self._readable.add(fd)
+            else:
+                self._drop(fd)
+        self._settle_doubts()
+        if asked & unread:
+            self._look()
 
     def return_readable(self) -> None:
         """Put readable connections back into the channel, for the worker that there is now."""
@@ -161,9 +157,10 @@ class Adoption:
 
     def expire(self, now_s: float) -> None:
         """Close what has been idle for longer than keepalive_timeout and waits for no worker."""
+        wanted = self._readable | self._doubtful | self._asked
         late = [fd for fd, deadline_s in self._deadlines.items() if deadline_s <= now_s]
         for fd in late:
-            if fd not in self._readable:
+            if fd not in wanted:
                 self._drop(fd)
 
     def close(self) -> None:
@@ -176,26 +173,9 @@ class Adoption:
     def _drop(self, fd: int) -> None:
         del self._deadlines[fd]
         self._allowance.held -= 1
-        self._readable.discard(fd)
+        for kept in (self._readable, self._doubtful, self._asked):
+            kept.discard(fd)
         # Explicitly: in flight or in a worker the same open file lives on, and with it the
         # registration, under a number that means something else here by then.
         self._epoll.unregister(fd)
-        os.close(fd)
-
-
-def _is_connection(fd: int) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            return False
-        with socket.socket(fileno=os.dup(fd)) as candidate:
-            candidate.getpeername()
-            return candidate.type == socket.SOCK_STREAM
-    except OSError:
-        return False
-
-
-def _unread(fd: int) -> int:
-    try:
-        return unread_bytes(fd)
-    except OSError:
-        return 0
+        self._give_up(fd)

@@ -1,8 +1,10 @@
-"""What is done about a hand-off channel that some worker has shut down.
+"""What is done about a hand-off channel that some worker has spoilt.
 
 A channel is one socket pair that all workers of a pool hold, and shutdown(2) by one of them is for
-all. Nothing can be handed over any more, and an end that is readable for ever would keep whoever
-watches it busy. Only a new generation gets another channel.
+all, so is a socket option: with SO_PASSPIDFD whoever receives gets a descriptor with each message
+that nobody sent. Or there was something in it that is no connection. Then nothing is handed over
+any more, and an end that is readable for ever would keep whoever watches it busy. Only a new
+generation gets another channel.
 """
 
 import time
@@ -30,8 +32,10 @@ class ChannelMender:
     def look(self) -> None:
         """Called once a second."""
         now_s = time.monotonic()
+        if self._setting.disposals.of(self._pool.name).is_behind:
+            return  # the old channel could not be given up
         if now_s >= self._next_s and self._pool.generation.channel.is_broken:
             self._next_s = now_s + MEND_EVERY_S
-            text = "a worker has shut the hand-off channel down: the pool gets a new generation"
+            text = "a worker has spoilt the hand-off channel: the pool gets a new generation"
             self._log.error("channel_broken", text)
             self._setting.emergency(self._pool.name)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pyfpm.kernel.sock_diag import ListenQueue, read_listen_queue
 from pyfpm.kernel.watch import OneShotWatch, is_readable
-from pyfpm.master.adoption import Adoption, Allowance
+from pyfpm.master.adoption import Adoption
+from pyfpm.master.doorman import Doorman
 from pyfpm.master.handles import WorkerHandle, WorkerState
 from pyfpm.master.listeners import Listener
 from pyfpm.master.shared import HandOffChannel, PoolMemory
@@ -19,6 +20,9 @@ from pyfpm.master.turns import Share
 from pyfpm.units import counted
 
 _REARM_S = 0.02
+_RETRY_S = 1.0
+_COST_OF_A_DOORMAN = 100
+"""In messages: a fork takes some 1.5 ms."""
 
 
 class Demand:
@@ -36,7 +40,7 @@ class Demand:
         keepalive_timeout_s: float,
         look: Callable[[], None],
         share: Share,
-        allowance: Allowance,
+        doorman: Doorman,
     ) -> None:
         self._listeners = listeners
         self._channel = channel
@@ -45,19 +49,30 @@ class Demand:
         self._look = look
         self._watch = OneShotWatch()
         self._share = share
-        self._allowance = allowance
+        self._doorman = doorman
         self._adopts = False
-        self.adoption = Adoption(channel.receive, channel.send, allowance)
+        self.adoption = self._make_adoption()
         self._backlogs: dict[int, int] = {}  # by descriptor: how many may wait there
         self._rearm: asyncio.TimerHandle | None = None
         self._armed_s = 0.0
         self._seen_idle_and_waiting = False
         self._open = False
 
+    def _make_adoption(self) -> Adoption:
+        door = self._doorman
+        return Adoption(
+            self._channel.send, door.allowance, door.disposal.give_up, door.examiner, self._look
+        )
+
     @property
     def adopted(self) -> int:
         """How many connections the master keeps for the pool."""
         return len(self.adoption)
+
+    @property
+    def is_adopting(self) -> bool:
+        """Whether connections are on their way from the channel to the master."""
+        return self._doorman.is_at_work
 
     def open(self) -> None:
         """Begin to watch."""
@@ -83,10 +98,11 @@ class Demand:
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self.adoption.fileno())
+        self._doorman.leave()
         self.adoption.close()
         self._leave_channel()
         self._channel = channel
-        self.adoption = Adoption(channel.receive, channel.send, self._allowance)
+        self.adoption = self._make_adoption()
         if self._open:
             loop.add_reader(self.adoption.fileno(), self._on_adopted)
 
@@ -99,16 +115,20 @@ class Demand:
             for descriptor in (self._watch.fileno(), self.adoption.fileno()):
                 loop.remove_reader(descriptor)
             self._leave_channel()
+        self._doorman.leave()
         self._open = False
         self._watch.close()
         self.adoption.close()
 
     def is_waiting(self, workers: Iterable[WorkerHandle]) -> bool:
-        """Whether a connection waits for a worker of this pool now."""
+        """Whether a connection waits for a worker of this pool now.
+
+        One in the channel does not while it is about to be adopted: that shows if it is idle.
+        """
         board = self._memory.board
         return (
             any(is_readable(listener.sock.fileno()) for listener in self._listeners)
-            or self._channel.waiting > 0
+            or (self._channel.waiting > 0 and not self._adopts)
             or self.adoption.has_readable
             or any(board.pending(worker.slot) for worker in workers)
         )
@@ -120,7 +140,8 @@ class Demand:
 
     def queues(self) -> list[ListenQueue]:
         """The backlog of each listener."""
-        return [self._queue_of(listener) for listener in self._listeners]
+        open_ones = (x for x in self._listeners if x.sock.fileno() >= 0)  # none of an ended pool
+        return [self._queue_of(listener) for listener in open_ones]
 
     def _queue_of(self, listener: Listener) -> ListenQueue:
         """One backlog. The kernel is asked only where something waits: idle pools are many."""
@@ -161,17 +182,18 @@ class Demand:
         """Give adopted connections to a worker that serves; without any, adopt.
 
         While a worker boots the channel is left alone: what is in it, that worker will take. So it
-        is while the master keeps as many connections as it may.
+        is while the master keeps as many connections as it may, or can let nobody in.
         """
         states = {worker.state for worker in workers}
         if WorkerState.SERVING in states:
             self._leave_channel()
             self.adoption.return_readable()
-        elif WorkerState.BOOTING in states or self.adoption.is_full or self._channel.is_broken:
+        elif WorkerState.BOOTING in states or not self._may_adopt:
             self._leave_channel()
         elif not self._adopts:
             self._adopts = True
-            self._watch_channel()
+            if not self._doorman.is_at_work:
+                self._watch_channel()
 
     def expire(self) -> None:
         """Close adopted connections that were idle for longer than keepalive_timeout."""
@@ -197,17 +219,36 @@ class Demand:
             self._share.wait(self)
 
     def take_turn(self) -> None:
-        """Take connections out of the channel; see master.turns."""
-        self._watch_channel()
+        """Have connections taken out of the channel; see master.turns."""
         self._adopt()
 
+    @property
+    def _may_adopt(self) -> bool:
+        is_full = self.adoption.room <= 0
+        return not (is_full or self._channel.is_broken or self._doorman.is_stuck)
+
     def _adopt(self) -> None:
-        self.adoption.adopt_waiting(time.monotonic(), self._keep_s)
-        self._share.pay(1 + self.adoption.taken)
-        if self.adoption.is_full or self._channel.is_broken:
+        self._unwatch_channel()
+        if self._doorman.is_at_work:
+            return
+        channel, room = self._channel, self.adoption.room
+        if not self._may_adopt or not self._doorman.send(channel, room, self._keep, self._let_in):
             self._leave_channel()  # it would be readable without end; a later look is back
-        elif self.adoption.may_hold_more:
-            self._unwatch_channel()
+            asyncio.get_running_loop().call_later(_RETRY_S, self._look)
+
+    def _keep(self, descriptor: int) -> None:
+        self.adoption.keep(descriptor, time.monotonic() + self._keep_s)
+
+    def _let_in(self, taken: int, is_empty: bool) -> None:
+        self._share.pay(_COST_OF_A_DOORMAN + taken)
+        if not self._adopts:
+            return
+        if not self._may_adopt:
+            self._leave_channel()
+            self._look()
+        elif is_empty:
+            self._watch_channel()
+        else:
             self._share.wait(self)
 
     def _on_adopted(self) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from pyfpm.kernel.forking import fork
 from pyfpm.kernel.pidfd import open_child, send_signal
 from pyfpm.kernel.prctl import set_parent_death_signal
-from pyfpm.master.launch import EXIT_LAUNCH_FAILED, fork, reset_signals
+from pyfpm.master.launch import EXIT_LAUNCH_FAILED, reset_signals
 from pyfpm.master.reaper import Death, Reaper
 
 _MOST_BYTES = 16 * 1024

@@ -44,6 +44,7 @@ class Generations:
         """
         self._pool = pool
         self._setting = setting
+        self.disposal = setting.disposals.of(options.name)
         self._older: list[Generation] = []
         self.trial: Generation | None = None
         self._folders: list[PrivateFolder] = []
@@ -111,7 +112,7 @@ class Generations:
                 self._older.remove(old)
                 self._release(old)
                 if not any(other.channel is old.channel for other in self):
-                    old.channel.close()
+                    self.disposal.give_up(*old.channel.release())
 
     def mind_access_logs(self, workers: Iterable[WorkerHandle]) -> None:
         """Have workers that could not be told of a rotation hear of it now."""
@@ -128,9 +129,10 @@ class Generations:
         """Close what the master holds for all of them; their processes have ended."""
         for generation in self:
             generation.close_logs()
-            generation.channel.close()
+            if generation.channel.send.fileno() >= 0:
+                self.disposal.give_up(*generation.channel.release())
             for listener in generation.listeners:
-                listener.close()
+                listener.give_up(self.disposal)
         for folder in self._folders:
             folder.remove()
 

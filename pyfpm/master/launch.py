@@ -12,10 +12,12 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from pyfpm.kernel.disposal import close_all_but
+from pyfpm.kernel.forking import fork
 from pyfpm.master.identity import Identity, apply_identity
 from pyfpm.master.sandbox import SandboxPlan, confine
 from pyfpm.messages import BootFailed, InheritedDescriptor, encode_message
@@ -47,19 +49,6 @@ def launch(plan: LaunchPlan) -> int:
     What goes wrong in the child before the exec arrives as BootFailed on the control socket.
     """
     return fork(lambda: _be_child(plan))
-
-
-def fork(child: Callable[[], NoReturn]) -> int:
-    """Run `child` in a fork, with signals blocked until it unblocks them; the pid."""
-    every = signal.valid_signals()
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, every)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            child()
-        return pid
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
 def _be_child(plan: LaunchPlan) -> NoReturn:
@@ -128,10 +117,7 @@ def close_all_above(highest: int) -> None:
 
     Then nothing could be opened any more, and the sandbox, for one, opens what it allows.
     """
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > highest:
-            with contextlib.suppress(OSError):  # the one that the list was read from
-                os.close(int(name))
+    close_all_but(range(highest + 1))
 
 
 def enter_sandbox(sandbox: SandboxPlan, above: int) -> None:

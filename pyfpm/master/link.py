@@ -1,10 +1,11 @@
 """The master's end of a control socket, whose other end a zygote or worker holds.
 
-Three rules keep what comes in from doing harm. `recv` has no ancillary buffer, so descriptors that
-a process attaches are dropped by the kernel. A message that does not decode ends the conversation:
-its sender is broken or hostile. And there are budgets, beyond which messages wait in their socket
-and cost nothing. One is for all processes of a pool (master.turns). Another is for each sender: who
-has used that up is not read for a while, and who does so again and again has broken the rules.
+Three rules keep what comes in from doing harm. Descriptors do not come in: the kernel refuses them
+to their sender, or where it is too old for that, they are given up unseen and end the conversation
+(kernel.bare_socket). A message that does not decode ends it too: its sender is broken or hostile.
+And there are budgets, beyond which messages wait in their socket and cost nothing. One is for all
+processes of a pool (master.turns). Another is for each sender: who has used that up is not read for
+a while, and who does so again and again has broken the rules.
 """
 
 import asyncio
@@ -12,9 +13,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pyfpm.config import PoolOptions
 from pyfpm.errors import ProtocolError
+from pyfpm.kernel.bare_socket import BareSocket, DescriptorsAttachedError
 from pyfpm.kernel.descriptors import undelivered_bytes
 from pyfpm.master.budget import Budget
 from pyfpm.master.turns import Share
@@ -63,9 +66,9 @@ class ControlLink:
         messages_per_s: float = WORKER_MESSAGES_PER_S,
         unread: Unread | None = None,
     ) -> None:
-        """`share` and `unread` are those of its pool."""
+        """`share` and `unread` are those of its pool; the other end is given away afterwards."""
         self.fault = ""
-        self._sock = sock
+        self._sock = BareSocket.around(sock)
         self._share = share
         self._unread = unread
         self._in_flight = 0
@@ -78,7 +81,7 @@ class ControlLink:
         self._rests = 0
         self._rested_s = 0.0
         self._rest: asyncio.TimerHandle | None = None
-        sock.setblocking(False)
+        self._sock.setblocking(False)
         self._listen()
 
     @property
@@ -127,6 +130,8 @@ class ControlLink:
                 self._rest.cancel()
             self._share.forget(self)
             self._unwatch()
+            with suppress(OSError):  # the process has hung up before
+                self._sock.shutdown(socket.SHUT_RDWR)
             if in_flight and self._unread is not None:
                 self._unread.keep(self._sock, in_flight)
             else:
@@ -197,11 +202,11 @@ class ControlLink:
             message = self._decode(data) if data else None
         except BlockingIOError:
             return False
-        except OSError:
-            message = None
-        except ProtocolError as error:
+        except (ProtocolError, DescriptorsAttachedError) as error:
             self.refuse(str(error))
             return False
+        except OSError:
+            message = None
         if message is None:
             self.close()
         self._on_message(message)

@@ -5,6 +5,7 @@ is unchanged, and applies owner, mode and backlog to them.
 """
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from pyfpm.config import (
     open_to_all,
 )
 from pyfpm.errors import SpawnError, reason_of
+from pyfpm.kernel.bare_socket import refuse_descriptors
 from pyfpm.kernel.folders import find_exposure, make_folder
 from pyfpm.kernel.socket_folder import lasting_name
 from pyfpm.kernel.socket_path import (
@@ -31,6 +33,7 @@ from pyfpm.kernel.socket_path import (
     remove_file,
 )
 from pyfpm.master.activation import PassedSockets, address_of
+from pyfpm.master.disposals import Disposal
 from pyfpm.master.hosts import Hosts, ask
 from pyfpm.master.identity import Identity, find_gid, find_uid
 
@@ -62,9 +65,19 @@ class Listener:
                 remove_file(name, self.inode)
 
     def close(self) -> None:
-        """Remove the file and close the master's copy of the socket."""
+        """Remove the file and close the socket, before any worker has had it."""
         self.remove_file()
         self.sock.close()
+
+    def give_up(self, disposal: Disposal) -> None:
+        """Remove the file and have the master's copy of the socket closed.
+
+        Workers hold the same one, and may have made a TCP connection of it meanwhile. Nothing
+        happens to one that is closed already.
+        """
+        self.remove_file()
+        if self.sock.fileno() >= 0:
+            disposal.give_up(self.sock.detach())
 
 
 def open_listeners(
@@ -107,6 +120,9 @@ def apply_settings(listener: Listener, pool: PoolOptions, identity: Identity) ->
     """
     if isinstance(listener.configured, SystemdAddress):
         return  # its unit says them
+    if not listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        # A worker has ended it, and may have made a connection of it that it keeps locked.
+        raise OSError(errno.EINVAL, "it does not listen any more: stop the pool and start it again")
     listener.sock.listen(_backlog(pool.listen_backlog))
     if listener.path is not None:
         owner = _socket_owner(pool, identity)
@@ -137,6 +153,7 @@ def _open_unix(path: str, pool: PoolOptions, identity: Identity) -> Listener:
     owner = _socket_owner(pool, identity)
     _prepare_folder(os.path.dirname(path), identity)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    refuse_descriptors(sock)  # for what is accepted from it, too
     try:
         with lasting_name(path) as name:
             clear_stale_socket(name)

@@ -19,6 +19,7 @@ from pyfpm.master.acts import act_on_processes
 from pyfpm.master.channel_mender import ChannelMender
 from pyfpm.master.crashes import CrashCounter
 from pyfpm.master.demand import Demand
+from pyfpm.master.doorman import Doorman
 from pyfpm.master.generation import Generation
 from pyfpm.master.generations import Generations
 from pyfpm.master.handles import WorkerHandle, WorkerState, ZygoteHandle
@@ -86,12 +87,13 @@ class Pool:
             self, setting, options, identity, listeners, channel=channel, saved=first
         )
         self.changing = asyncio.Lock()
+        self.is_asked_to_change = False
         """Held by whoever replaces workers: one reload or restart at a time."""
         self.on_boot_failed: Callable[[str], None] | None = None
         """Hears of failed boots of the current generation while it takes over from another."""
         keep_s, channel = options.keepalive_timeout, self.generation.channel
-        share, allowance = self.workers.messages, setting.adopted
-        self.demand = Demand(listeners, channel, self.memory, keep_s, self.look, share, allowance)
+        share, doorman = self.workers.messages, Doorman(self.name, setting)
+        self.demand = Demand(listeners, channel, self.memory, keep_s, self.look, share, doorman)
         self._mender = ChannelMender(self, self._log, setting)
         self.ladder = Ladder(self.memory, self._log, self.generation.slow_log, act_on_processes())
         self._rounds = Rounds(
@@ -387,8 +389,7 @@ class Pool:
 
     @property
     def _all_ended(self) -> bool:
-        zygotes = [generation.zygotes.zygote for generation in self.generations]
-        return not self.workers.by_serial and not any(zygotes)
+        return not (self.workers.by_serial or any(g.zygotes.zygote for g in self.generations))
 
     async def _wait_ended(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):

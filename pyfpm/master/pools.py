@@ -90,6 +90,7 @@ class Pools:
         order = sorted(self.running.values(), key=lambda pool: -pool.options.priority)
         timeout_s = self._setting.main.process_control_timeout
         await asyncio.gather(*(pool.stop(timeout_s=timeout_s) for pool in order))
+        await self._setting.disposals.rest()  # so that the next master finds every address free
 
     def close(self) -> None:
         """Close what a failure left open."""
@@ -237,6 +238,7 @@ class Pools:
         if self.running.get(pool.name) is pool:
             del self.running[pool.name]
             self.stopped[pool.name] = pool.options
+        await self._setting.disposals.of(pool.name).rest()
         self._setting.settled()  # nobody waits for this one any more
 
     def scale(self, name: str, workers: int) -> None:
@@ -285,7 +287,10 @@ class Pools:
         claims = {x.name: claim_of(x.limits, x.worker_count) for x in self.running.values()}
         late = (claim_of(limits_of(options), 0) for options in self.late.wanted)
         own = claims.pop(name, None)
-        return room_of(own, (*claims.values(), *late), most) if own is not None else 0
+        if own is None:
+            return 0
+        others = (*claims.values(), *late)
+        return room_of(own, others, most, takes_last=self.running[name].is_asked_to_change)
 
     def _try_late(self, options: PoolOptions) -> None:
         """Open and start one that came late; ConfigError where it still cannot be opened."""

@@ -29,13 +29,14 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from pyfpm.errors import PyfpmError
+from pyfpm.kernel.forking import fork
 from pyfpm.kernel.listing import first_names
 from pyfpm.kernel.mounts import mount_of
 from pyfpm.kernel.pidfd import open_child, send_signal
 from pyfpm.kernel.removal import open_on_same_mount, remove_tree
 from pyfpm.logs import Log
 from pyfpm.master.identity import Identity
-from pyfpm.master.launch import fork, reset_signals
+from pyfpm.master.launch import reset_signals
 from pyfpm.master.reaper import Death, Reaper
 from pyfpm.master.state import SavedFolder
 

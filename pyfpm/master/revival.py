@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from pyfpm.config import parse_address, restore_pool
+from pyfpm.kernel.bare_socket import refuse_descriptors
 from pyfpm.master.generation import Generation
 from pyfpm.master.handles import WorkerHandle, WorkerState
 from pyfpm.master.listeners import Listener
@@ -78,9 +79,11 @@ def _parts(
 
 
 def _revive_listener(saved: SavedListener) -> Listener:
+    sock = socket.socket(fileno=saved.descriptor)
+    refuse_descriptors(sock)  # an older master may have made it
     return Listener(
         address=saved.address,
-        sock=socket.socket(fileno=saved.descriptor),
+        sock=sock,
         path=saved.path,
         inode=saved.inode,
         configured=parse_address(saved.configured),

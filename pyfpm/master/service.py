@@ -156,8 +156,10 @@ class Master:
                     pool.observe()
                 except Exception as error:  # noqa: BLE001 - one pool's trouble, not all pools'
                     Log(pool.name).error("observe_failed", repr(error))
-            with contextlib.suppress(OSError):  # the observer must not end with one failure
+            try:
                 self._tell_status()
+            except Exception as error:  # noqa: BLE001 - the observer must not end with one failure
+                Log().error("status_failed", repr(error))
 
     def _tell_status(self) -> None:
         if self.origin.notifier.is_heard:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pyfpm.config import MainOptions
 from pyfpm.master.activation import PassedSockets
 from pyfpm.master.adoption import Allowance
+from pyfpm.master.disposals import Disposals
 from pyfpm.master.flow import ALL_BURST_BYTES, ALL_BYTES_PER_S
 from pyfpm.master.hosts import Hosts
 from pyfpm.master.link import ALL_MESSAGES_AT_ONCE, ALL_MESSAGES_PER_S
@@ -22,7 +23,8 @@ class Setting:
     RLIMIT_NOFILE as the master found it. `passed` are the sockets of systemd; `emergency` takes the
     name of a pool that needs a new generation. `messages` and `output` say whose processes are
     heard next. A reload changes `main`. `adopted` bounds the connections that are kept for pools
-    without workers. `hosts` knows the host names that they listen on.
+    without workers; `lets_in`: more of them may be adopted. `disposals` close them, and what else
+    tenants had. `hosts` knows the host names that pools listen on.
     """
 
     main: MainOptions
@@ -36,8 +38,11 @@ class Setting:
     emergency: Callable[[str], None]
     messages: Turns = field(default_factory=lambda: Turns(ALL_MESSAGES_PER_S, ALL_MESSAGES_AT_ONCE))
     adopted: Allowance = field(default_factory=Allowance)
+    disposals: Disposals = field(init=False)
+    lets_in: bool = True
     output: Turns = field(default_factory=lambda: Turns(ALL_BYTES_PER_S, ALL_BURST_BYTES))
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:
+        self.disposals = Disposals(self.reaper)
         self.hosts = Hosts(self.reaper)

@@ -11,7 +11,11 @@ import time
 from dataclasses import fields
 
 from pyfpm.config import PoolOptions
-from pyfpm.kernel.descriptors import is_hung_up, unread_bytes
+from pyfpm.kernel.descriptors import (
+    carries_descriptors_alone,
+    is_hung_up,
+    unread_bytes,
+)
 from pyfpm.kernel.memfd import create_sealed, map_shared, seal_future_write, seal_seals
 from pyfpm.master.state import SavedChannel, SavedPool
 from pyfpm.master.unread import Unread
@@ -35,6 +39,7 @@ class HandOffChannel:
             self.receive = socket.socket(fileno=saved.receive)
         self.send.setblocking(False)
         self.receive.setblocking(False)
+        self._is_spoilt = False
 
     @property
     def waiting(self) -> int:
@@ -43,13 +48,26 @@ class HandOffChannel:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it was shut down, which any of its holders can do to all of them."""
-        return is_hung_up(self.receive.fileno()) or is_hung_up(self.send.fileno())
+        """Whether it was shut down, or changed, which any of its holders can do to all of them."""
+        return (
+            self._is_spoilt
+            or is_hung_up(self.receive.fileno())
+            or is_hung_up(self.send.fileno())
+            or not carries_descriptors_alone(self.receive)
+        )
+
+    def spoil(self) -> None:
+        """Something was in it that may not be there."""
+        self._is_spoilt = True
 
     def close(self) -> None:
-        """Give up the master's ends."""
-        self.send.close()
-        self.receive.close()
+        """Give up the master's ends, before anybody else has had them."""
+        for end in self.release():
+            os.close(end)
+
+    def release(self) -> tuple[int, int]:
+        """The master's ends, for a disposal: anything may be in the queue of either."""
+        return self.send.detach(), self.receive.detach()
 
 
 class PoolMemory:

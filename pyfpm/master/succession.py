@@ -11,8 +11,9 @@ end       no worker of the old generation takes requests any more; some may stil
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from pyfpm.config import PoolOptions
@@ -65,8 +66,11 @@ async def reload_pool(
     SpawnError with the reason, and the traceback if there is one, if the old generation had to
     stay; then it serves as before.
     """
-    async with pool.changing:
-        return await _Succession(pool, progress).run(options, identity, spare)
+    async with _change_on_request(pool):
+        try:
+            return await _Succession(pool, progress).run(options, identity, spare)
+        finally:
+            await pool.generations.disposal.rest()  # so that an address given up is free
 
 
 async def renew_pool(pool: Pool) -> Replaced:
@@ -80,8 +84,19 @@ async def renew_pool(pool: Pool) -> Replaced:
 
 async def restart_pool(pool: Pool, progress: Progress) -> Replaced:
     """Replace all workers by new ones of the same generation; SpawnError where that fails."""
-    async with pool.changing:
+    async with _change_on_request(pool):
         return await _Succession(pool, progress).restart()
+
+
+@contextlib.asynccontextmanager
+async def _change_on_request(pool: Pool) -> AsyncIterator[None]:
+    """Change the pool for its operator, who may have the last place of process.max for it."""
+    async with pool.changing:
+        pool.is_asked_to_change = True
+        try:
+            yield
+        finally:
+            pool.is_asked_to_change = False
 
 
 class _Succession:
@@ -329,4 +344,4 @@ class _Succession:
         """Close those that stay with nobody; spare ones are their old pool's to close."""
         for listener in gone:
             if listener not in stay and listener not in self._spare:
-                listener.close()
+                listener.give_up(self._pool.generations.disposal)

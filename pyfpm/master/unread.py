@@ -28,8 +28,7 @@ class Unread:
         self._left: list[tuple[socket.socket, int]] = []
 
     def keep(self, sock: socket.socket, descriptors: int) -> None:
-        """Hang up, and watch over a socket in which so many descriptors lie at most."""
-        sock.shutdown(socket.SHUT_RDWR)
+        """Watch over a socket that is shut down, in which so many descriptors lie at most."""
         self._left.append((sock, descriptors))
 
     @property

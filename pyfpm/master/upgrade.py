@@ -157,8 +157,14 @@ class Upgrade:
             os.close(state_fd)
 
     async def _replace(self, call: Call) -> None:
-        control = self._master.control
-        await self._come_to_rest(call)
+        control, setting = self._master.control, self._master.setting
+        setting.lets_in = False
+        try:
+            await self._let_in_the_last()
+            await self._come_to_rest(call)
+        except BaseException:
+            setting.lets_in = True
+            raise
         try:
             self._check()
             connection = await call.detach()
@@ -168,8 +174,18 @@ class Upgrade:
                 if connection is not None:
                     connection.close()
         finally:  # reached only where there was no exec
+            setting.lets_in = True
             _unblock_signals()
             await control.resume()
+
+    async def _let_in_the_last(self) -> None:
+        """Connections on their way out of a hand-off channel are nowhere in the state.
+
+        A child that does not get through with them is killed before long.
+        """
+        pools = self._master.pools.running
+        while any(pool.demand.is_adopting for pool in pools.values()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_PAUSE_S)
 
     async def _come_to_rest(self, call: Call) -> None:
         """Until nothing is under way and nothing can begin.
@@ -212,6 +228,10 @@ class Upgrade:
             raise ControlError("the master runs a thread: upgrade later, or restart the service")
         for pool in self._master.pools.running.values():
             pool.workers.tell_the_rest()
+        try:
+            self._master.setting.disposals.finish()
+        except OSError as error:
+            raise ControlError(f"fork: {error.strerror}; nothing has changed") from error
         saved = self._save(connection)
         self._log.notice("upgrade", "upgrade: the new code takes over")
         state_fd = create_sealed_copy("pyfpm-state", encode_state(saved))

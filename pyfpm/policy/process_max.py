@@ -7,7 +7,7 @@ ever: nobody makes a worker end that says that it drains. So
 * one place more, in which a pool replaces its workers one after the other, may be taken from what
   the others do not use: where process.max is the sum of pm.max_children, nothing could be reloaded
   otherwise. But not the last place of all while another pool has no worker, which would get none
-  as long as somebody drains;
+  as long as somebody drains; unless it is the operator who asks for a reload or a restart;
 * everything beyond comes out of what all others together leave of pm.max_children and
   pm.reload_surge, if they leave any.
 
@@ -51,10 +51,15 @@ def claim_of(limits: Limits, processes: int) -> Claim:
     return Claim(processes, limits.max_children, limits.reload_surge)
 
 
-def room_of(own: Claim, others: Iterable[Claim], process_max: int) -> int:
-    """How many processes more this pool may have; 0 or less if none."""
+def room_of(
+    own: Claim, others: Iterable[Claim], process_max: int, *, takes_last: bool = False
+) -> int:
+    """How many processes more this pool may have; 0 or less if none.
+
+    `takes_last`: also the last place of all, though another pool has no worker.
+    """
     others = tuple(others)
     free = process_max - own.processes - sum(other.processes for other in others)
-    last = any(not other.processes for other in others)
+    last = not takes_last and any(not other.processes for other in others)
     unused = sum(other.unused for other in others)
     return max(min(free, own.left), min(free - last, own.left + 1), free - unused)

@@ -18,6 +18,7 @@ import socket
 import stat
 from collections.abc import Callable
 
+from pyfpm.errors import ProtocolError
 from pyfpm.kernel.descriptors import (
     is_hung_up,
     receive_with_descriptors,
@@ -49,7 +50,7 @@ class Channel:
         self.took_kept = True
         """Whether what was taken last may be a kept connection."""
         self.is_shut = False
-        """Some worker has shut it down for all: nothing comes out of it any more."""
+        """Some worker has spoilt it for all: nothing is taken out of it any more."""
 
     def fileno(self) -> int:
         """The descriptor that is readable while messages wait."""
@@ -98,6 +99,9 @@ class Channel:
             try:
                 data, descriptors, truncated = receive_with_descriptors(self._receiver, 16, 1)
             except BlockingIOError:
+                return None
+            except ProtocolError:  # the master sees what was done to the channel, too
+                self.is_shut = True
                 return None
             finally:
                 self._reserve = _open_reserve()

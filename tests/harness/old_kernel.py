@@ -23,6 +23,7 @@ SYSTEM_CALLS = {
     "memfd_create": {"x86_64": 319, "aarch64": 279}.get(platform.machine(), -1),
 }
 _SECCOMP = {"x86_64": 317, "aarch64": 277}.get(platform.machine(), -1)
+_SETSOCKOPT = {"x86_64": 54, "aarch64": 208}.get(platform.machine(), -1)
 
 # A filter: load the number, compare it with each in turn, and jump to what is to be answered.
 _COMMON = """
@@ -50,6 +51,17 @@ for one in given.split(","):
     number, error = map(int, one.split(":"))
     program += [(IS, 0, 1, number), (ANSWER, 0, 0, ERROR | error)]
 install([*program, (ANSWER, 0, 0, ALLOW)], 0)
+os.execvp(words[0], words)
+"""
+
+_WITHOUT_OPTION = """
+call, option, error = map(int, sys.argv[1:4])
+words = sys.argv[4:]
+SECOND, THIRD = 24, 32  # the lower halves of these arguments
+install([
+    (LOAD, 0, 0, 0), (IS, 0, 5, call), (LOAD, 0, 0, SECOND), (IS, 0, 3, 1),
+    (LOAD, 0, 0, THIRD), (IS, 0, 1, option), (ANSWER, 0, 0, ERROR | error), (ANSWER, 0, 0, ALLOW),
+], 0)
 os.execvp(words[0], words)
 """
 
@@ -109,6 +121,12 @@ def refusing(error: int, *names: str) -> list[str]:
     """Words before a command that have these system calls fail for it and all that it starts."""
     given = ",".join(f"{SYSTEM_CALLS[name]}:{error}" for name in names)
     return [sys.executable, "-c", f"SECCOMP = {_SECCOMP}\n{_COMMON}{_REFUSE}", given]
+
+
+def without_socket_option(option: int) -> list[str]:
+    """Words before a command whose sockets do not know this option of SOL_SOCKET."""
+    numbers = [str(number) for number in (_SETSOCKOPT, option, errno.ENOPROTOOPT)]
+    return [sys.executable, "-c", f"SECCOMP = {_SECCOMP}\n{_COMMON}{_WITHOUT_OPTION}", *numbers]
 
 
 def landlock_of(abi: int) -> list[str]:

@@ -117,7 +117,7 @@ def test_channel_that_a_worker_shut_down_is_replaced_with_its_generation(fpm, po
     """Nothing spins at its end meanwhile, in the master or in a worker beside it."""
     mark, generation = fpm.log.mark(), fpm.pool_status(pool)["generation"]
     assert fetch(fpm.address(f"{pool}.sock"), "/shut").status == 200
-    fpm.log.wait_for(rf"\[pool {pool}\] a worker has shut the hand-off channel down", since=mark)
+    fpm.log.wait_for(rf"\[pool {pool}\] a worker has spoilt the hand-off channel", since=mark)
     wait_until(lambda: fpm.pool_status(pool)["generation"] == generation + 1)
     wait_until(lambda: fpm.pool_status(pool)["state"] == "running")
     assert fetch(fpm.address(f"{pool}.sock"), "/pid").status == 200

@@ -99,7 +99,7 @@ def attach(query):
     line = b'{"kind":"Saturated","pending":1}'
     for _ in range(int(query)):
         with open("/dev/null") as file:
-            socket.send_fds(control, [line], [file.fileno()] * 100)
+            attempt(socket.send_fds, control, [line], [file.fileno()] * 100)
     return None
 
 def hand(query):
@@ -261,10 +261,10 @@ def test_flood_on_the_control_socket_leaves_the_master_answering(fpm, what):
         client.response()  # or the end of its connection: a flood like this ends its sender
 
 
-def test_descriptors_attached_to_messages_are_dropped(fpm):
-    """The master reads without room for descriptors, so its table does not grow."""
+def test_descriptors_attached_to_messages_do_not_come_in(fpm):
+    """Its table does not grow: the kernel refuses them, or who sends them is ended."""
     before = count_descriptors(fpm.process.pid)
-    attack(fpm, "/attach?50")
+    attack(fpm, "/attach?50", answered=False)
     assert count_descriptors(fpm.process.pid) <= before + 2
 
 
@@ -334,7 +334,7 @@ ONDEMAND = pool("od", "pm.process_idle_timeout = 300ms", pm="ondemand", most=1) 
 
 
 def test_master_adopts_only_connections_and_keeps_none_of_the_rest():
-    """Without a worker the master reads the channel itself; what is no connection it closes."""
+    """Without a worker the master has the channel read; what is no connection ends it."""
     with Pyfpm(ONDEMAND, files={"hostile.py": APP + HOSTILE}) as fpm:
         master = fpm.process.pid
         fpm.log.wait_for("ready to handle connections")

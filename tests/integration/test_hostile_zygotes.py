@@ -250,7 +250,7 @@ def test_zygote_that_claims_foreign_processes_gets_none_of_them():
 
 TWO_TONGUED = """\
 import os, socket
-import pyfpm.runtime.departure as departure
+import pyfpm.runtime.orders as orders
 import pyfpm.runtime.zygote as zygote
 from pyfpm.messages import Spawned, SpawnFailed
 
@@ -262,7 +262,15 @@ def tell(self, message):
         honest(self, SpawnFailed(message.serial, "a lie"))
 
 zygote.Zygote._tell = tell
-departure.Departure.orphan = lambda self: None  # a worker that stays when its master hangs up
+heed = orders.Orders.take
+
+def take(self):
+    try:
+        return heed(self)
+    except EOFError:
+        return None  # a worker that stays when its master hangs up
+
+orders.Orders.take = take
 from torture import app
 """
 

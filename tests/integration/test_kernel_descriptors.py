@@ -9,7 +9,9 @@ import socket
 import pytest
 from forked import run_in_child
 
+from pyfpm.errors import ProtocolError
 from pyfpm.kernel.descriptors import (
+    carries_descriptors_alone,
     receive_with_descriptors,
     send_with_descriptors,
     unread_bytes,
@@ -134,6 +136,41 @@ def test_closed_peer_is_an_empty_message(pair):
     """How a zygote learns that its master is gone."""
     pair[0].close()
     assert receive_with_descriptors(pair[1], 16) == (b"", [], False)
+
+
+SO_PASSCRED, SO_TIMESTAMP, SO_PASSPIDFD = 16, 29, 76
+
+
+@pytest.mark.parametrize("option", [SO_PASSCRED, SO_TIMESTAMP, SO_PASSPIDFD])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_what_somebody_has_the_kernel_add_is_an_error_and_leaves_nothing_open(
+    pair, pipes, option, is_empty
+):
+    """With SO_PASSPIDFD each message, also an empty one, makes a descriptor where it arrives."""
+    before = open_descriptors()
+    assert carries_descriptors_alone(pair[1])
+    try:
+        pair[1].setsockopt(socket.SOL_SOCKET, option, 1)
+    except OSError:
+        pytest.skip("an older kernel")
+    assert not carries_descriptors_alone(pair[1])
+    send_with_descriptors(pair[0], b"c", [] if is_empty else pipes[:1])
+    with pytest.raises(ProtocolError):
+        receive_with_descriptors(pair[1], 16, 16)
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("option", [SO_PASSCRED, SO_PASSPIDFD])
+def test_channel_whose_messages_bring_more_than_connections_is_shut(pair, connection, option):
+    """The worker reads it no more, and the master replaces it."""
+    channel = Channel(os.dup(pair[0].fileno()), os.dup(pair[1].fileno()), lambda: 5)
+    before = open_descriptors()
+    pair[1].setsockopt(socket.SOL_SOCKET, option, 1)
+    pair[0].send(b"c")
+    assert channel.take() is None
+    assert channel.is_shut
+    assert open_descriptors() == before
+    channel.close()
 
 
 # -- the channel --------------------------------------------------------------------------------

@@ -1,16 +1,22 @@
 """Listen queues as the kernel tells them, on TCP and on Unix sockets."""
 
 import os
+import select
 import socket
 
 import pytest
+from forked import run_in_child
+from harness.locked_socket import lock as lock_socket
+from harness.machine import wait_until
 
+from pyfpm.config import TcpAddress
 from pyfpm.kernel.sock_diag import (
     ListenQueue,
     _parse_unix,
     read_file_inode,
     read_listen_queue,
 )
+from pyfpm.master.listeners import Listener, apply_settings
 
 
 @pytest.fixture(params=["unix", "abstract", "tcp4", "tcp6"])
@@ -104,3 +110,37 @@ def test_socket_without_a_file_has_no_inode():
     """An unbound socket is an error, not the number of something else."""
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="no attribute"):
         read_file_inode(sock)
+
+
+def test_listener_that_became_a_locked_connection_is_asked_nothing(as_root):
+    """A worker can do that to the listener of its pool; TCP_INFO would wait for ever."""
+
+    def ask():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ours = socket.create_connection(server.getsockname())
+            lock = lock_socket(ours.fileno())
+            if lock is None:
+                return
+            wait_until(lambda: not returns(ours.getpeername, lock))
+            with pytest.raises(OSError, match="does not listen"):
+                read_listen_queue(ours)
+            gone = Listener("127.0.0.1:1", ours, None, (0, 0), TcpAddress("127.0.0.1", 1))
+            with pytest.raises(OSError, match="does not listen"):
+                apply_settings(gone, None, None)
+            os.close(lock)
+
+    run_in_child(ask)
+
+
+def returns(question, lock):
+    """Ask in a child, which may hang until the lock is gone."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.close(lock)
+        question()
+        os.write(writer, b"!")
+        os._exit(0)
+    answered = bool(select.select([reader], [], [], 0.3)[0])
+    os.close(reader)
+    os.close(writer)
+    return answered

@@ -4,16 +4,26 @@ import asyncio
 import contextlib
 import os
 import select
+import signal
 import socket
+import struct
 from types import SimpleNamespace
 
 import pytest
+from forked import run_in_child
 
-from pyfpm.kernel.descriptors import receive_with_descriptors, send_with_descriptors
+from pyfpm.kernel.descriptors import (
+    receive_with_descriptors,
+    send_with_descriptors,
+    unread_bytes,
+)
 from pyfpm.kernel.watch import is_readable
 from pyfpm.master.adoption import Adoption, Allowance
 from pyfpm.master.demand import Demand
+from pyfpm.master.disposals import Disposals
+from pyfpm.master.doorman import Doorman, let_in
 from pyfpm.master.handles import WorkerState
+from pyfpm.master.reaper import Reaper
 from pyfpm.master.shared import HandOffChannel
 from pyfpm.master.turns import Turns
 
@@ -30,10 +40,31 @@ def channel():
     receive.close()
 
 
+class AtOnce:
+    """Looks at connections without a child."""
+
+    is_busy = is_stuck = False
+
+    def examine(self, descriptors, found):
+        found({fd for fd in descriptors if unread_bytes(fd)})
+
+
+@pytest.fixture
+def adopt(adoption, channel):
+    """Let in what waits in the channel, as a child of the master does it elsewhere."""
+
+    def adopt(now_s, keep_s):
+        before = len(adoption)
+        let_in(channel[1], lambda fd: adoption.keep(fd, now_s + keep_s), 64)
+        return len(adoption) - before
+
+    return adopt
+
+
 @pytest.fixture
 def adoption(channel):
-    send, receive = channel
-    made = Adoption(receive, send)
+    send, _ = channel
+    made = Adoption(send, Allowance(), os.close, AtOnce(), lambda: None)
     yield made
     made.close()
 
@@ -73,10 +104,10 @@ def wait_readable(adoption):
     adoption.notice_readable()
 
 
-def test_idle_connections_are_kept_and_call_for_nobody(adoption, park):
+def test_idle_connections_are_kept_and_call_for_nobody(adopt, adoption, park):
     """A pool at zero workers stays there while its clients are silent."""
     ends = [park() for _ in range(3)]
-    assert adoption.adopt_waiting(0, KEEP_S) == 3
+    assert adopt(0, KEEP_S) == 3
     adoption.notice_readable()
     assert (len(adoption), adoption.has_readable) == (3, False)
     assert not is_readable(adoption.fileno())
@@ -87,12 +118,12 @@ def test_idle_connections_are_kept_and_call_for_nobody(adoption, park):
 
 
 def test_connection_that_speaks_calls_for_a_worker_and_is_returned_once_unread(
-    adoption, channel, park
+    adopt, adoption, channel, park
 ):
     """Its request is whole when the worker gets it."""
     park()
     speaks = park()
-    adoption.adopt_waiting(0, KEEP_S)
+    adopt(0, KEEP_S)
     speaks.sendall(b"request")
     wait_readable(adoption)
     adoption.notice_readable()
@@ -110,39 +141,41 @@ def test_connection_that_speaks_calls_for_a_worker_and_is_returned_once_unread(
         receive_with_descriptors(channel[1], 16, 1)
 
 
-def test_request_that_was_there_before_the_adoption_is_seen(adoption, park):
+def test_request_that_was_there_before_the_adoption_is_seen(adopt, adoption, park):
     """It may arrive while the descriptor is in the channel."""
     park().sendall(b"early")
-    adoption.adopt_waiting(0, KEEP_S)
+    adopt(0, KEEP_S)
     wait_readable(adoption)
     assert adoption.has_readable
 
 
-def test_connection_that_the_web_server_closed_is_dropped_without_a_worker(adoption, park, request):
+def test_connection_that_the_web_server_closed_is_dropped_without_a_worker(
+    adopt, adoption, park, request
+):
     """nginx closes idle kept connections by the dozen; each would spawn a worker for nothing."""
     before = open_count()
     end = park()
-    adoption.adopt_waiting(0, KEEP_S)
+    adopt(0, KEEP_S)
     end.close()
     wait_readable(adoption)
     assert (len(adoption), adoption.has_readable) == (0, False)
     assert open_count() == before
 
 
-def test_connection_that_was_closed_after_a_request_still_gets_its_worker(adoption, park):
+def test_connection_that_was_closed_after_a_request_still_gets_its_worker(adopt, adoption, park):
     """A client that sent and left is the application's business (the POST counts)."""
     end = park()
-    adoption.adopt_waiting(0, KEEP_S)
+    adopt(0, KEEP_S)
     end.sendall(b"request")
     end.close()
     wait_readable(adoption)
     assert adoption.has_readable
 
 
-def test_full_channel_keeps_what_could_not_be_returned(adoption, channel, park):
+def test_full_channel_keeps_what_could_not_be_returned(adopt, adoption, channel, park):
     """No connection is closed because there is no room for it now."""
     end = park()
-    adoption.adopt_waiting(0, KEEP_S)
+    adopt(0, KEEP_S)
     end.sendall(b"request")
     wait_readable(adoption)
     filler = os.open(os.devnull, os.O_RDONLY)
@@ -161,12 +194,12 @@ def test_full_channel_keeps_what_could_not_be_returned(adoption, channel, park):
     assert len(adoption) == 0
 
 
-def test_idle_connections_expire_at_their_deadline_and_not_before(adoption, park):
+def test_idle_connections_expire_at_their_deadline_and_not_before(adopt, adoption, park):
     """keepalive_timeout holds at the master, too."""
     early, late = park(), None
-    adoption.adopt_waiting(100.0, KEEP_S)
+    adopt(100.0, KEEP_S)
     late = park()
-    adoption.adopt_waiting(110.0, KEEP_S)
+    adopt(110.0, KEEP_S)
     adoption.expire(174.9)
     assert len(adoption) == 2
     adoption.expire(175.0)
@@ -177,28 +210,83 @@ def test_idle_connections_expire_at_their_deadline_and_not_before(adoption, park
     assert adoption.has_readable
 
 
-def test_adoption_of_anything_but_connections_leaves_no_descriptor():
-    """What the master finds in a channel: kept are connections, one to a message."""
+@pytest.mark.parametrize("what", ["listener", "datagram", "file", "two", "pipe"])
+def test_what_is_no_connection_ends_the_channel_and_nothing_of_it_is_kept(channel, what):
+    """One connection to a message, and nothing else: who breaks that is not read any further."""
     with contextlib.ExitStack() as stack:
-        send, receive = map(stack.enter_context, socket.socketpair(type=socket.SOCK_SEQPACKET))
-        receive.setblocking(False)
-        adoption = Adoption(receive, send)
-        stack.callback(adoption.close)
         ours, theirs = map(stack.enter_context, socket.socketpair())
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         datagram = stack.enter_context(socket.socketpair(type=socket.SOCK_DGRAM)[0])
         file = stack.enter_context(open(__file__, "rb"))
-        junk = [listener.fileno(), datagram.fileno(), file.fileno()]
-        before = open_count()
-        for descriptors in ([], *([number] for number in junk), junk):
-            socket.send_fds(send, [b"x"], descriptors)
-        assert adoption.adopt_waiting(0.0, 1.0) == 0
-        assert open_count() == before
-        socket.send_fds(send, [b"c"], [ours.fileno(), theirs.fileno()])
-        assert adoption.adopt_waiting(0.0, 1.0) == 1
-        assert open_count() == before + 1
-        adoption.expire(2.0)
-        assert open_count() == before
+        pipe = os.pipe()
+        stack.callback(os.closerange, pipe[0], pipe[1] + 1)
+        sent = {
+            "listener": [listener.fileno()],
+            "datagram": [datagram.fileno()],
+            "file": [file.fileno()],
+            "two": [ours.fileno(), theirs.fileno()],
+            "pipe": [pipe[0]],
+        }[what]
+        let = []
+        socket.send_fds(channel[0], [b"c"], [ours.fileno()])
+        socket.send_fds(channel[0], [b"c"], sent)
+        socket.send_fds(channel[0], [b"c"], [ours.fileno()])
+
+        def let_in_here():
+            assert let_in(channel[1], let.append, 64) == (2, b"b")
+            assert len(let) == 1
+            assert let_in(channel[1], let.append, 64) == (1, b"e")
+
+        run_in_child(let_in_here)
+
+
+def test_connection_that_its_client_has_reset_is_passed_over(channel, park):
+    """It is none any more, but was when a worker put it there; the next one is let in."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        served, _ = listener.accept()
+        socket.send_fds(channel[0], [b"c"], [served.fileno()])
+        served.close()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    park()
+
+    def let_in_here():
+        let = []
+        assert let_in(channel[1], let.append, 64) == (2, b"e")
+        assert len(let) == 1
+
+    run_in_child(let_in_here)
+
+
+def test_message_with_nothing_is_passed_over(channel, park):
+    """A defective application may have put it there."""
+    channel[0].send(b"")
+    channel[0].send(b"c")
+    park()
+    let = []
+    assert let_in(channel[1], let.append, 64) == (3, b"e")
+    assert let_in(channel[1], let.append, 64) == (0, b"e")
+    (number,) = let
+    os.close(number)
+
+
+def make_doorman():
+    """One in a loop that reaps."""
+    reaper = Reaper()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, reaper.reap)
+    setting = SimpleNamespace(
+        adopted=Allowance(), disposals=Disposals(reaper), reaper=reaper, lets_in=True
+    )
+    return Doorman("shop", setting)
+
+
+async def rest(channel, doorman):
+    """Wait for the last child of these."""
+    while doorman.is_at_work:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+    doorman.disposal.give_up(*channel.release())
+    await doorman.disposal.rest()
 
 
 @pytest.mark.parametrize("burst", [1, 1000])
@@ -211,7 +299,8 @@ def test_channel_that_is_filled_without_end_is_read_no_faster_than_its_share(bur
         loop = asyncio.get_running_loop()
         share = Turns(10_000, 500).join(per_s)
         channel = HandOffChannel()
-        demand = Demand([], channel, None, KEEP_S, lambda: None, share, Allowance())
+        doorman = make_doorman()
+        demand = Demand([], channel, None, KEEP_S, lambda: None, share, doorman)
         demand.open()
         demand.mind_channel([])
         began_s = loop.time()
@@ -225,7 +314,7 @@ def test_channel_that_is_filled_without_end_is_read_no_faster_than_its_share(bur
                 await asyncio.sleep(0)
         paid.append(share.paid / (1 + loop.time() - began_s))
         demand.close()
-        channel.close()
+        await rest(channel, doorman)
 
     asyncio.run(asyncio.wait_for(main(), 20))
     assert per_s / 4 < paid[0] < per_s * 1.3
@@ -238,7 +327,8 @@ def test_channel_of_a_pool_that_gets_a_worker_is_left_alone():
         share = Turns(10_000, 500).join(300)
         share.pay(400)
         channel = HandOffChannel()
-        demand = Demand([], channel, None, KEEP_S, lambda: None, share, Allowance())
+        doorman = make_doorman()
+        demand = Demand([], channel, None, KEEP_S, lambda: None, share, doorman)
         demand.open()
         demand.mind_channel([])
         ours, theirs = socket.socketpair()
@@ -250,10 +340,11 @@ def test_channel_of_a_pool_that_gets_a_worker_is_left_alone():
         await asyncio.sleep(0.05)
         assert channel.waiting == 1
         demand.mind_channel([])
-        await asyncio.sleep(0.05)
+        while demand.is_adopting or not demand.adopted:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
         assert (channel.waiting, demand.adopted) == (0, 1)
         demand.close()
-        channel.close()
+        await rest(channel, doorman)
         ours.close()
         theirs.close()
 

@@ -80,18 +80,25 @@ def test_message_longer_than_the_limit_ends_the_conversation():
     assert converse(act) == [None]
 
 
-def test_descriptors_that_a_worker_attaches_are_dropped_by_the_kernel():
-    """The master would run out of descriptors otherwise."""
-    counts = []
+def test_descriptors_that_a_worker_attaches_do_not_come_in():
+    """The kernel refuses them to the sender, or the message with them ends the conversation."""
+    counts, said = [], []
 
     async def act(link, other):
         counts.append(open_count())
-        for _ in range(5):
+        other.send(encode_message(LogLine("error", "before")))
+        try:
             send_with_descriptors(other, encode_message(LogLine("error", "m")), [0, 1, 2])
+        except PermissionError:
+            other.send(encode_message(LogLine("error", "after")))
+            said.append(LogLine("error", "after"))
+        else:
+            counts[0] -= 1  # its own socket
+            said.append(None)
         await asyncio.sleep(0.05)
         counts.append(open_count())
 
-    assert converse(act) == [LogLine("error", "m")] * 5
+    assert converse(act) == [LogLine("error", "before"), *said]
     assert counts[0] == counts[1]
 
 

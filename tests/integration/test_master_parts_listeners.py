@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from types import SimpleNamespace
 
 import pytest
 from forked import Forked
@@ -11,6 +12,8 @@ from harness.machine import free_port
 from pyfpm.config import load_config
 from pyfpm.errors import SpawnError
 from pyfpm.kernel.sock_diag import read_listen_queue
+from pyfpm.master.adoption import Allowance
+from pyfpm.master.demand import Demand
 from pyfpm.master.identity import Identity
 from pyfpm.master.listeners import open_listeners
 
@@ -267,3 +270,16 @@ def test_bare_port_answers_on_ipv4_at_least(make):
     )
     socket.create_connection(("127.0.0.1", port), 5).close()
     close_all(listeners)
+
+
+def test_ended_pool_has_no_backlogs():
+    """Its status may be asked for until the last of its sockets are closed."""
+    parts = SimpleNamespace(give_up=None, send=None)
+    doorman = SimpleNamespace(allowance=Allowance(), disposal=parts, examiner=None)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        listener = SimpleNamespace(sock=sock)
+        demand = Demand([listener], parts, None, 0, None, None, doorman)
+        assert len(demand.queues()) == 1
+        os.close(sock.detach())
+        for _ in range(2):
+            assert demand.queues() == []

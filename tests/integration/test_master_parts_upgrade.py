@@ -131,6 +131,7 @@ def stub_master(control):
         begin_reload=begin_reload,
         pools=SimpleNamespace(is_resting=True, rest=nothing, running={}),
         origin=SimpleNamespace(environment=lambda: dict(os.environ)),
+        setting=SimpleNamespace(lets_in=True, disposals=SimpleNamespace(finish=lambda: None)),
     )
 
 

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 from harness.fcgi_client import fetch
-from harness.machine import temporary_folder
+from harness.machine import temporary_folder, wait_until
 from harness.master import Pyfpm, environment
 from harness.old_kernel import landlock_of, need_seccomp, refusing
+from harness.processes import children_of, title_of
 
 from pyfpm.kernel.landlock import read_support
 
@@ -159,3 +160,6 @@ def test_system_calls_that_the_master_can_do_without_are_not_missed(error):
         assert fpm.command("reload").returncode == 0
         if read_support().abi >= 6:
             assert attempts(fpm, "strict") == [CLOSED, CLOSED]
+        assert fpm.command("stop", "plain").returncode == 0
+        # Nor do the children that close what it had try every number there is.
+        wait_until(lambda: "pyfpm: master" not in map(title_of, children_of(fpm.process.pid)))

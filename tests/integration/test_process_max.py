@@ -74,6 +74,18 @@ def test_reload_gets_on_where_process_max_is_what_all_may_have():
         assert fetch(fpm.address("asleep.sock"), "/pid").status == 200
 
 
+def test_reload_that_is_asked_for_may_have_the_last_place_of_all():
+    """Which is left to a pool that sleeps otherwise, and is free again afterwards."""
+    with together(HONEST, 3) as fpm:
+        wait_until(lambda: workers_of(fpm, "bad", 2))
+        for command in ("reload", "restart"):
+            old = set(workers_of(fpm, "bad"))
+            done = fpm.command(command, "bad")
+            assert done.returncode == 0, done.stderr
+            assert not old & set(wait_until(lambda: workers_of(fpm, "bad", 2)))
+        assert fetch(fpm.address("asleep.sock"), "/pid").status == 200
+
+
 def test_pools_that_share_one_spare_place_are_all_reloaded():
     """None waits for what another has got and does not give back."""
     names = ["one", "two", "three"]

@@ -45,7 +45,7 @@ CAPABILITIES = "--bounding-set=-all,+setuid,+setgid,+kill,+chown,+dac_override,+
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
 def test_orders_that_are_never_read_do_not_keep_other_pools_from_workers():
     """What lies in sockets is bounded, and its own pool gets no more workers until it is gone."""
-    bad = pool("bad", "preload = on", "pm.max_spawn_rate = 60", "boot_timeout = 2s", most=60)
+    bad = pool("bad", "preload = on", "pm.max_spawn_rate = 60", "boot_timeout = 2s", most=40)
     launcher = ["prlimit", "--nofile=400:400", "setpriv", "--inh-caps=-all", CAPABILITIES]
     with Pyfpm(
         bad + GOOD,

@@ -16,7 +16,7 @@ def fill(descriptors, pools, hostile):
         while grown:
             grown = False
             for number in range(first, last):
-                if allowance.has_room_for(held[number]):
+                if allowance.room(held[number]) > 0:
                     held[number] += 1
                     allowance.held += 1
                     grown = True

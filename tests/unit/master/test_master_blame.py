@@ -1,9 +1,12 @@
 """A failed boot names the limit of its pool that is the likely cause, and no limit elsewhere."""
 
+import errno
+import os
+
 import pytest
 from pool_options import make_options
 
-from pyfpm.master.blame import name_limit
+from pyfpm.master.blame import name_limit, name_shortage
 
 LISTEN = "listen = /run/shop.sock"
 DIED = "/etc/pyfpm.conf:3: app = a:b: /usr/bin/python3 exited with code 127 while it booted"
@@ -48,3 +51,17 @@ def test_limit_that_was_probably_hit_is_named(tmp_path, limit, text, named):
 def test_what_a_limit_cannot_have_done_is_left_as_it_is(tmp_path, limit, text):
     """A wrong hint costs more time than none."""
     assert name_limit(text, make_options(tmp_path, LISTEN, limit)) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EMFILE, "raise rlimit_files"),
+        (errno.ETOOMANYREFS, "raise rlimit_files, or give the master CAP_SYS_RESOURCE"),
+        (errno.EAGAIN, "the zygote does not read what it is sent"),
+        (errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_what_keeps_the_master_from_asking_for_a_worker_is_named(number, words):
+    """With what to do, where something can be done."""
+    assert name_shortage(OSError(number, os.strerror(number))).endswith(words)

@@ -32,6 +32,12 @@ def test_room_of_a_pool_leaves_the_others_theirs(processes, others, process_max,
     assert room_of(claim(processes), map(claim, others), process_max) == room
 
 
+def test_last_place_is_lent_where_an_operator_asks():
+    """A reload that somebody waits for gets on, though another pool sleeps."""
+    assert room_of(claim(4), [claim(0)], 5) == 0
+    assert room_of(claim(4), [claim(0)], 5, takes_last=True) == 1
+
+
 def test_lowered_process_max_leaves_no_room():
     """A reload has lowered it below what there is."""
     assert room_of(claim(6), [claim(4)], 5) <= 0
