@@ -60,8 +60,16 @@ def started(slow="torture", preload="auto", main="", **options):
 
 
 def family_of(fpm):
-    """Return every process of the service but the master."""
-    return [process.pid for process in psutil.Process(fpm.process.pid).children(recursive=True)]
+    """Return every process of the service but the master, and but those that start others."""
+    wait_until(lambda: len(fpm.worker_pids("a")) == 3)
+    looks = [[]]
+
+    def settled():
+        children = psutil.Process(fpm.process.pid).children(recursive=True)
+        looks.append(sorted(process.pid for process in children))
+        return looks[-1] if looks[-1] == looks[-2] else None
+
+    return wait_until(settled, interval_s=0.1)
 
 
 def test_idle_workers_and_zygotes_are_gone_within_a_second():
